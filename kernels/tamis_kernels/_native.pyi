@@ -1,0 +1,1 @@
+"""See tamis_kernels.reference for what each function does."""

@@ -1,0 +1,1 @@
+"""The offline half of Tamis: from interactions and items to a bundle."""

@@ -1,0 +1,128 @@
+"""Writes a bundle: everything to a temporary name, synced, then renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hnswlib
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis_server.bundles import manifest as fmt
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleParts:
+    """What a bundle is made of, in memory; the shapes are those of ``bundles.manifest``."""
+
+    name: str
+    as_of: float
+    seed: int
+    items: pa.Table
+    attributes: tuple[fmt.Attribute, ...]
+    vectors: Float32
+    item_fields: Int32
+    item_dense: Float32
+    popularity: Float32
+    features: fmt.FeatureSchema
+    encoder: Mapping[str, npt.NDArray[Any]]
+    ranker: Mapping[str, npt.NDArray[Any]]
+    users: pa.Table
+    evaluation: Mapping[str, Any]
+    index: fmt.IndexSpec
+
+
+def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> hnswlib.Index:
+    """An hnswlib inner-product index with label = row; one thread, so that a seed decides it."""
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(
+        max_elements=vectors.shape[0], ef_construction=spec.ef_construction, M=spec.m, random_seed=seed
+    )
+    index.add_items(vectors, np.arange(vectors.shape[0]), num_threads=1)
+    return index
+
+
+def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
+    """Write ``parts`` to the directory ``out``, replacing what was there only once all is on disk."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        manifest = _fill(temporary, parts)
+        _sync(temporary)
+        _replace(temporary, out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
+    pq.write_table(parts.items, directory / fmt.ITEMS, compression="zstd")
+    np.save(directory / fmt.VECTORS, parts.vectors)
+    pairing = fmt.pairing_id(directory / fmt.VECTORS)
+    build_index(parts.vectors, parts.index, parts.seed).save_index(str(directory / fmt.INDEX))
+    np.savez(
+        directory / fmt.FEATURES, item_fields=parts.item_fields, item_dense=parts.item_dense
+    )
+    np.save(directory / fmt.POPULARITY, parts.popularity)
+    np.savez(directory / fmt.ENCODER, pairing_id=np.array(pairing), **parts.encoder)
+    np.savez(directory / fmt.RANKER, pairing_id=np.array(pairing), **parts.ranker)
+    pq.write_table(parts.users, directory / fmt.USERS, compression="zstd")
+    evaluation = json.dumps(parts.evaluation, indent=2, sort_keys=True)
+    (directory / fmt.EVALUATION).write_text(evaluation + "\n", "utf-8")
+    files = {
+        name: fmt.FileEntry(
+            sha256=fmt.digest(directory / name), bytes=(directory / name).stat().st_size
+        )
+        for name in fmt.FILES
+    }
+    manifest = fmt.Manifest(
+        format_version=fmt.FORMAT_VERSION,
+        bundle_id=fmt.bundle_id(parts.name, files),
+        name=parts.name,
+        as_of=parts.as_of,
+        items=parts.vectors.shape[0],
+        users=parts.users.num_rows,
+        dim=parts.vectors.shape[1],
+        metric="ip",
+        pairing_id=pairing,
+        attributes=parts.attributes,
+        features=parts.features,
+        index=parts.index,
+        seed=parts.seed,
+        files=files,
+    )
+    (directory / fmt.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+    return manifest
+
+
+def _sync(directory: Path) -> None:
+    for path in (*directory.iterdir(), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _replace(temporary: Path, out: Path) -> None:
+    # rename can't replace a directory that has content: move the old one aside first
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    if out.exists():
+        out.rename(old)
+    temporary.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The Tamis server: a whole recommendation funnel behind one gRPC call."""

@@ -1,0 +1,107 @@
+"""Features of users and candidates: the one definition that training and serving share.
+
+NumPy only. ``fields`` are categorical (0 = unknown), ``dense`` are float32 of moderate scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis_server.bundles.manifest import FieldSpec
+
+Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+UInt8 = npt.NDArray[np.uint8]
+
+RECENT = 20  # how many of the last events describe a taste
+DAY = 86_400.0
+USER_DENSE = ("log_events", "log_days_since_last", "recent_popularity", "positive_rate")
+ITEM_DENSE = ("log_popularity", "log_age_days")
+CROSS = ("affinity", "last_item_similarity", "recent_similarity")
+_POSITIVE = np.array([0, 1, 1, 1, 1, 1, 0, 0, 0], np.bool_)  # by EventKind
+
+
+def is_positive(kinds: UInt8) -> npt.NDArray[np.bool_]:
+    """bool[n]: events that speak for an item (view, click, add to cart, purchase, like)."""
+    return _POSITIVE[kinds]
+
+
+def user_field_specs(item_fields: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:
+    """The user's fields: top and last value of each item field, activity, hour and weekday."""
+    taste = [
+        FieldSpec(name=f"{which}_{field.name}", size=field.size)
+        for which in ("top", "last")
+        for field in item_fields
+    ]
+    rest = [("activity", 14), ("hour", 25), ("weekday", 8)]
+    return (*taste, *(FieldSpec(name=name, size=size) for name, size in rest))
+
+
+def log_popularity(popularity: Float32) -> Float32:
+    """log1p of the decayed count over that of the most popular item: 0..1."""
+    top = float(np.log1p(popularity.max(initial=0.0))) or 1.0
+    return (np.log1p(popularity) / top).astype(np.float32)
+
+
+def item_dense(popularity: Float32, created_at: Float64, as_of: float) -> Float32:
+    """float32[items, len(ITEM_DENSE)]; created_at may hold NaN (unknown: age 0)."""
+    age = np.log1p(np.maximum(as_of - created_at, 0.0) / DAY) / 10.0
+    return np.stack([log_popularity(popularity), np.nan_to_num(age)], axis=1).astype(np.float32)
+
+
+def user_features(
+    rows: Int32,
+    times: Float64,
+    kinds: UInt8,
+    now: float,
+    item_fields: Int32,
+    log_popularity: Float32,
+) -> tuple[Int32, Float32]:
+    """Fields int32[2 * item fields + 3] and dense float32[len(USER_DENSE)] of one user at ``now``.
+
+    rows int32[L], times float64[L] and kinds uint8[L]: the user's events before ``now``, oldest
+    first; item_fields int32[items, fields]; log_popularity float32[items].
+    """
+    when = int(now)
+    clock = (1 + (when // 3600) % 24, 1 + (when // 86_400 + 3) % 7)  # UTC; 1970-01-01: Thursday
+    width = item_fields.shape[1]
+    fields = np.zeros(2 * width + 3, np.int32)
+    dense = np.zeros(len(USER_DENSE), np.float32)
+    fields[2 * width :] = (min(int(rows.shape[0]).bit_length(), 13), *clock)
+    if rows.shape[0] == 0:
+        return fields, dense
+    positive = is_positive(kinds)
+    recent = rows[positive][-RECENT:]
+    if recent.shape[0]:
+        values = item_fields[recent]
+        for column in range(width):
+            known = values[:, column]
+            known = known[known > 0]
+            if known.shape[0]:
+                # most frequent; ties go to the smaller value: stable across machines
+                fields[column] = int(np.bincount(known).argmax())
+        fields[width : 2 * width] = values[-1]
+        dense[2] = log_popularity[recent].mean()
+    dense[0] = np.log1p(rows.shape[0]) / 5.0
+    dense[1] = np.log1p(max(now - float(times[-1]), 0.0) / DAY) / 5.0
+    dense[3] = positive.mean()
+    return fields, dense
+
+
+def cross_features(
+    vectors: Float32, candidates: Int32, query: Float32 | None, rows: Int32, kinds: UInt8
+) -> Float32:
+    """float32[candidates, len(CROSS)]: similarity to the query, the last and the recent positives.
+
+    vectors float32[items, d]; query float32[d] or None (cold user: 0); rows, kinds as above.
+    """
+    recent = rows[is_positive(kinds)][-RECENT:]
+    probes = np.zeros((len(CROSS), vectors.shape[1]), np.float32)
+    if query is not None:
+        probes[0] = query
+    if recent.shape[0]:
+        probes[1] = vectors[recent[-1]]
+        probes[2] = vectors[recent].mean(axis=0)
+    return vectors[candidates] @ probes.T

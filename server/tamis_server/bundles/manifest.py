@@ -1,0 +1,160 @@
+"""The bundle format: which files there are, and what ties them together.
+
+A bundle is a directory:
+
+==================  ==================================================================================
+manifest.json       this model; written last, so a directory without it is not a bundle
+items.parquet       item_id, title, text, image: string; available: bool; created_at: float64 (Unix
+                    seconds, null when unknown); one column per attribute (category: string,
+                    tags: list<string>, number: float64, boolean: bool). Row order is row number.
+vectors.npy         float32[items, dim], unit length: the item tower's output
+index.hnsw          hnswlib, inner product space, label = row
+features.npz        item_fields int32[items, fields] (0 = unknown), item_dense float32[items, dense]
+popularity.npy      float32[items], decayed training count; 0 = never met
+encoder.npz         the query encoder's weights (see ``ENCODER_ARRAYS``)
+ranker.npz          the DeepFM's weights (see ``RANKER_ARRAYS``)
+users.parquet       user_id: string; rows: list<int32>, times: list<float64>, kinds: list<uint8>,
+                    oldest first: the histories known at build time, the seed of an empty store
+evaluation.json     what the pipeline measured
+==================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tamis_server.domain.errors import BundleRejected
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+ITEMS = "items.parquet"
+VECTORS = "vectors.npy"
+INDEX = "index.hnsw"
+FEATURES = "features.npz"
+POPULARITY = "popularity.npy"
+ENCODER = "encoder.npz"
+RANKER = "ranker.npz"
+USERS = "users.parquet"
+EVALUATION = "evaluation.json"
+FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
+
+# h = sum_i kind_weight[kind_i] * recency[i] * history_table[row_i] / (sum of the absolute weights),
+# i = 0 for the latest event; query = normalise(h @ skip + relu(h @ w1 + b1) @ w2 + b2)
+ENCODER_ARRAYS = ("history_table", "kind_weight", "recency", "skip", "w1", "b1", "w2", "b2")
+
+# With e = embedding width: see adapters/embedded/deepfm.py for the function they define.
+RANKER_ARRAYS = (
+    "user_embedding",  # [sum of user field sizes, e]
+    "user_linear",  # [sum of user field sizes]
+    "item_embedding",  # [sum of item field sizes, e]
+    "item_linear",  # [sum of item field sizes]
+    "user_dense_linear",  # [user dense]
+    "item_dense_linear",  # [item dense]
+    "cross_linear",  # [cross]
+    "w1_user",  # [user fields * e + user dense, h1]
+    "w1_item",  # [item fields * e + item dense, h1]
+    "w1_cross",  # [cross, h1]
+    "b1",
+    "w2",  # [h1, h2]
+    "b2",
+    "w3",  # [h2, h3]
+    "b3",
+    "w_out",  # [h3]
+    "bias",  # [1]
+)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Strict):
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Attribute(_Strict):
+    name: str = Field(min_length=1)
+    kind: Literal["category", "tags", "number", "boolean"]
+
+
+class FieldSpec(_Strict):
+    """A categorical input of the ranker; values 0 <= v < size, 0 = unknown."""
+
+    name: str
+    size: int = Field(ge=1)
+
+
+class FeatureSchema(_Strict):
+    """The ranker's inputs, in order. Dense user input ends with the query vector, dense item
+    input with the item vector (``dim`` each); the names list what comes before."""
+
+    user_fields: tuple[FieldSpec, ...]
+    item_fields: tuple[FieldSpec, ...]
+    user_dense: tuple[str, ...]
+    item_dense: tuple[str, ...]
+    cross: tuple[str, ...]
+
+
+class IndexSpec(_Strict):
+    m: int = Field(ge=2)
+    ef_construction: int = Field(ge=1)
+    ef_search: int = Field(ge=1)
+
+
+class Manifest(_Strict):
+    """``bundle_id`` is name-digest, the digest being that of the file table: equal content, equal id."""
+
+    format_version: Literal[1]
+    bundle_id: str
+    name: str
+    as_of: float
+    items: int = Field(ge=1)
+    users: int = Field(ge=0)
+    dim: int = Field(ge=1)
+    metric: Literal["ip"]
+    pairing_id: str
+    attributes: tuple[Attribute, ...]
+    features: FeatureSchema
+    index: IndexSpec
+    seed: int
+    files: dict[str, FileEntry]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pairing_id(vectors: Path) -> str:
+    """Ties encoder, index and ranker to the item vectors they were trained with."""
+    return digest(vectors)[:16]
+
+
+def bundle_id(name: str, files: dict[str, FileEntry]) -> str:
+    table = "".join(f"{key} {entry.sha256}\n" for key, entry in sorted(files.items()))
+    return f"{name}-{hashlib.sha256(table.encode()).hexdigest()[:12]}"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a bundle directory. Raises BundleRejected."""
+    try:
+        text = (directory / MANIFEST).read_text("utf-8")
+    except FileNotFoundError:
+        raise BundleRejected(MANIFEST, f"not found in {directory}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleRejected(MANIFEST, str(error)) from None
+    try:
+        return Manifest.model_validate(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise BundleRejected(MANIFEST, f"not JSON: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleRejected(MANIFEST, f"{where}: {first['msg']}") from None

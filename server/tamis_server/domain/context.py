@@ -1,0 +1,135 @@
+"""One request, frozen. Preparations return an enriched copy; stages only read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from time import monotonic
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis_server.domain.candidates import NO_KEYS, NO_ROWS, Bits, Keys, Rows, Vectors
+
+
+class EventKind(IntEnum):
+    """What a user did with an item. The value is stored in bundles and state: never renumber."""
+
+    UNSPECIFIED = 0
+    VIEW = 1
+    CLICK = 2
+    ADD_TO_CART = 3
+    PURCHASE = 4
+    LIKE = 5
+    DISLIKE = 6
+    IMPRESSION = 7
+    HIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment of the monotonic clock."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left; negative once passed."""
+        return self.at - monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing a user did. ``time`` is Unix seconds."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: EventKind
+    time: float
+    session_id: str = ""
+    request_id: str = ""
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """Everything the store knows of a user, oldest event first, keyed independently of bundles.
+
+    keys uint64[L], times float64[L] (Unix seconds), kinds uint8[L] (``EventKind``);
+    seen: Bloom filters uint32[blocks, 8] (split-block), a key in any of them was met before.
+    """
+
+    keys: Keys = field(default_factory=lambda: NO_KEYS)
+    times: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    kinds: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    seen: tuple[npt.NDArray[np.uint32], ...] = ()
+    seen_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The part of a user's past that the bundle being served knows, oldest first."""
+
+    rows: Rows = field(default_factory=lambda: NO_ROWS)
+    times: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    kinds: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+
+class Operator(Enum):
+    IN = "in"
+    NOT_IN = "not_in"
+    RANGE = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """A condition on one attribute. IN/NOT_IN use ``values``; RANGE is low <= x <= high, either open."""
+
+    attribute: str
+    operator: Operator
+    values: tuple[str | float | bool, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """The rows a request may be answered with: bits uint64[ceil(n/64)] and how many are set."""
+
+    bits: Bits
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What is asked and what is known of who asks. ``now`` is Unix seconds.
+
+    The last block is filled in by preparations; a stage that needs one of them and finds it
+    missing works without it (a cold user has no query vector).
+    """
+
+    request_id: str
+    user_id: str
+    limit: int
+    deadline: Deadline
+    now: float
+    session_id: str = ""
+    surface: str = ""
+    device: str = ""
+    locale: str = ""
+    region: str = ""
+    predicates: tuple[Predicate, ...] = ()
+    excluded: Rows = field(default_factory=lambda: NO_ROWS)
+    anchors: Rows = field(default_factory=lambda: NO_ROWS)
+
+    state: UserState = field(default_factory=UserState)
+    history: History = field(default_factory=History)
+    query: Vectors | None = None
+    eligible: Eligible | None = None

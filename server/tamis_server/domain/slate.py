@@ -1,0 +1,42 @@
+"""The answer to one request, before it becomes a message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
+
+
+class Shortfall(Enum):
+    """Why there are fewer items than were asked for."""
+
+    NONE = "none"
+    NO_ELIGIBLE_ITEMS = "no_eligible_items"  # predicates, availability, exclusions leave none
+    FEW_ELIGIBLE_ITEMS = "few_eligible_items"  # ... leave fewer than asked
+    ALL_SEEN = "all_seen"  # enough are eligible, but the user has met them
+    TIME = "time"  # a source was cut short by the deadline
+
+
+@dataclass(frozen=True, slots=True)
+class StageTrace:
+    """What one stage did: outcome is ok, error or timeout."""
+
+    stage: str
+    outcome: str
+    seconds: float
+    rows_in: int
+    rows_out: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """Items in the order to show, with how good the answer is and how it came about."""
+
+    candidates: Candidates
+    level: DegradationLevel = DegradationLevel.FULL
+    causes: tuple[Cause, ...] = ()
+    shortfall: Shortfall = Shortfall.NONE
+    trace: tuple[StageTrace, ...] = ()

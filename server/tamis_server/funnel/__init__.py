@@ -1,0 +1,1 @@
+"""Runs the stages of the funnel: the one owner of time, budget, degradation and trace."""

@@ -1,0 +1,34 @@
+"""Maps the source roots to packages and builds the native kernels. All else is in pyproject.toml."""
+
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension, build_ext
+from setuptools import find_namespace_packages, setup
+
+ROOTS = ("server", "kernels", "pipeline", "clients/python", "proto/gen/python")
+
+
+def packages_of(root: str) -> dict[str, str]:
+    names = find_namespace_packages(root, include=["tamis*"])
+    return {name: f"{root}/{name.replace('.', '/')}" for name in names}
+
+
+PACKAGES = {name: path for root in ROOTS for name, path in packages_of(root).items()}
+
+setup(
+    packages=sorted(PACKAGES),
+    package_dir=PACKAGES,
+    package_data={"": ["py.typed", "*.pyi"], "tamis_pipeline.shop": ["bundle/*"]},
+    ext_modules=[
+        Pybind11Extension(
+            "tamis_kernels._native",
+            sorted(str(path) for path in Path("kernels/src").glob("*.cpp")),
+            include_dirs=["kernels/include"],
+            depends=sorted(str(path) for path in Path("kernels/include").glob("*.h")),
+            cxx_std=17,
+            # the baseline only: instruction-set variants are chosen at run time
+            extra_compile_args=["-O3", "-fno-math-errno", "-Wall", "-Wextra"],
+        )
+    ],
+    cmdclass={"build_ext": build_ext},
+)
