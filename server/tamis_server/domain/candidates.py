@@ -50,10 +50,11 @@ class DegradationLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why an answer is degraded: the stage (or source) that failed and how."""
+    """Why an answer is degraded: the stage (or source) that failed, how, and what that costs."""
 
     stage: str
     reason: str
+    level: DegradationLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +65,23 @@ class Scored:
     scores: Scores
 
 
+NOTHING = Scored(NO_ROWS, NO_SCORES)
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """The batch that flows through the funnel; position i is one item.
 
     rows int32[n]; scores float32[n], higher is better; sources uint32[n], a bit per ``Source``;
-    columns: per-candidate features, each with n rows; dropped: how many rows each filter took
-    out so far; causes: what went wrong on the way.
+    columns: per-candidate features, each with n rows; counts: what the stage that made this batch
+    counted (found by each source, dropped by each filter); causes: what went wrong on the way.
     """
 
     rows: Rows = field(default_factory=lambda: NO_ROWS)
     scores: Scores = field(default_factory=lambda: NO_SCORES)
     sources: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     columns: Columns = _EMPTY
-    dropped: Mapping[str, int] = _EMPTY
+    counts: Mapping[str, int] = _EMPTY
     causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:

@@ -62,6 +62,13 @@ class CandidateSource(Protocol):
         """At most ``quota`` rows, best first, eligible ones only as far as that is cheap."""
 
 
+class CandidateMerger(Protocol):
+    """Joins what the sources found into one batch, each item once, with its provenance."""
+
+    def merge(self, found: Sequence[tuple[Source, float, Scored]]) -> Candidates:
+        """``found``: source, its weight, its list. Scores order the batch for want of a ranker."""
+
+
 class CandidateFilter(Protocol):
     """Keeps or drops candidates, exactly."""
 

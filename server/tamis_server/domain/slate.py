@@ -36,7 +36,10 @@ class Slate:
     """Items in the order to show, with how good the answer is and how it came about."""
 
     candidates: Candidates
-    level: DegradationLevel = DegradationLevel.FULL
     causes: tuple[Cause, ...] = ()
     shortfall: Shortfall = Shortfall.NONE
     trace: tuple[StageTrace, ...] = ()
+
+    @property
+    def level(self) -> DegradationLevel:
+        return max((cause.level for cause in self.causes), default=DegradationLevel.FULL)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import DeadlineExceeded, DependencyFailed
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
+
+
+S = TypeVar("S", covariant=True)
+T = TypeVar("T", RequestContext, Candidates)
 
 
 class Preparation(Protocol):
@@ -39,7 +43,7 @@ class StageObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step[S]:
+class Step(Generic[S]):
     """A stage in its place: its time budget, and what its failure means for the answer.
 
     ``degrades_to`` None: the answer can't be given without it, a failure is the request's.
@@ -48,3 +52,97 @@ class Step[S]:
     stage: S
     budget_s: float
     degrades_to: DegradationLevel | None = None
+
+
+class Funnel:
+    """Runs preparations, then stages, each within its budget and what is left of the deadline.
+
+    Only DependencyFailed and time-outs degrade; everything else is the request's own failure.
+    """
+
+    def __init__(
+        self,
+        preparations: Sequence[Step[Preparation]],
+        stages: Sequence[Step[Stage]],
+        observer: StageObserver,
+    ) -> None:
+        self._preparations = tuple(preparations)
+        self._stages = tuple(stages)
+        self._observer = observer
+
+    async def run(self, ctx: RequestContext) -> Slate:
+        """Answer one request. Raises DeadlineExceeded, and what a required step raises."""
+        run = _Run(self._observer, ctx)
+        for preparation in self._preparations:
+            ctx = await run.step(
+                preparation, preparation.stage.name, preparation.stage.prepare(ctx), ctx
+            )
+        batch = Candidates()
+        for step in self._stages:
+            batch = await run.step(step, step.stage.name, step.stage.run(ctx, batch), batch)
+        return Slate(
+            candidates=batch,
+            causes=(*run.causes, *batch.causes),
+            shortfall=_shortfall(ctx, batch),
+            trace=tuple(run.traces),
+        )
+
+
+class _Run:
+    """One request's way through the steps: what they took and what went wrong."""
+
+    def __init__(self, observer: StageObserver, ctx: RequestContext) -> None:
+        self.traces: list[StageTrace] = []
+        self.causes: list[Cause] = []
+        self._observer = observer
+        self._deadline = ctx.deadline
+
+    async def step(
+        self, step: Step[Any], name: str, work: Coroutine[Any, Any, T], before: T
+    ) -> T:
+        """The result of ``work``, or ``before`` when the step failed and may."""
+        start, outcome, after = perf_counter(), "error", before
+        remaining = self._deadline.remaining()
+        try:
+            async with asyncio.timeout(min(step.budget_s, remaining)):
+                after = await work
+            outcome = "ok"
+        except TimeoutError:
+            outcome = "timeout"
+            if step.degrades_to is None:
+                raise DeadlineExceeded(f"out of time in {name}") from None
+            allowed = f"took longer than {min(step.budget_s, remaining) * 1e3:.0f} ms"
+            self.causes.append(Cause(name, allowed, step.degrades_to))
+        except DependencyFailed as error:
+            if step.degrades_to is None:
+                raise
+            self.causes.append(Cause(name, str(error), step.degrades_to))
+        finally:
+            trace = _trace(name, outcome, perf_counter() - start, before, after)
+            self.traces.append(trace)
+            self._observer.observe(trace)
+        return after
+
+
+def _trace(
+    name: str,
+    outcome: str,
+    seconds: float,
+    before: RequestContext | Candidates,
+    after: RequestContext | Candidates,
+) -> StageTrace:
+    if isinstance(before, RequestContext) or isinstance(after, RequestContext):
+        return StageTrace(name, outcome, seconds, 0, 0)
+    counts = after.counts if after is not before else {}
+    return StageTrace(name, outcome, seconds, len(before), len(after), counts)
+
+
+def _shortfall(ctx: RequestContext, batch: Candidates) -> Shortfall:
+    if len(batch) >= ctx.limit:
+        return Shortfall.NONE
+    if ctx.eligible is not None and ctx.eligible.count < ctx.limit:
+        none = ctx.eligible.count == 0
+        return Shortfall.NO_ELIGIBLE_ITEMS if none else Shortfall.FEW_ELIGIBLE_ITEMS
+    if any(cause.level is not DegradationLevel.FULL for cause in batch.causes):
+        return Shortfall.TIME
+    return Shortfall.ALL_SEEN

@@ -1,0 +1,37 @@
+"""All that answers requests from one bundle; swapped whole, so a request never sees two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tamis_server.domain.ports import Catalogue
+from tamis_server.funnel.funnel import Funnel
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInfo:
+    """What callers may know of the bundle being served. ``as_of`` is Unix seconds."""
+
+    bundle_id: str
+    name: str
+    as_of: float
+    items: int
+    users: int
+    dim: int
+    pairing_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    bundle: BundleInfo
+    catalogue: Catalogue
+    recommend: Funnel
+    related: Funnel
+
+
+class Engines(Protocol):
+    """Hands out the engine that is being served now; take it once a request."""
+
+    @property
+    def current(self) -> Engine: ...
