@@ -1,0 +1,181 @@
+"""Loads a bundle: verified first, mapped rather than read where it is large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hnswlib
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis_server.bundles import manifest as fmt
+from tamis_server.domain.errors import BundleRejected
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle in memory; every array read-only. Shapes as in ``bundles.manifest``."""
+
+    directory: Path
+    manifest: fmt.Manifest
+    items: pa.Table
+    users: pa.Table
+    vectors: npt.NDArray[np.float32]
+    index: hnswlib.Index
+    item_fields: npt.NDArray[np.int32]
+    item_dense: npt.NDArray[np.float32]
+    popularity: npt.NDArray[np.float32]
+    encoder: Arrays
+    ranker: Arrays
+
+
+def verify(directory: Path) -> fmt.Manifest:
+    """Check every file against the manifest. Raises BundleRejected with the file and the reason."""
+    manifest = fmt.read_manifest(directory)
+    for name in fmt.FILES:
+        entry = manifest.files.get(name)
+        if entry is None:
+            raise BundleRejected(fmt.MANIFEST, f"files has no entry for {name}")
+        path = directory / name
+        try:
+            size = path.stat().st_size
+            if size != entry.bytes:
+                raise BundleRejected(name, f"{size} bytes, the manifest says {entry.bytes}")
+            actual = fmt.digest(path)
+        except OSError as error:
+            raise BundleRejected(name, error.strerror or str(error)) from None
+        if actual != entry.sha256:
+            raise BundleRejected(
+                name, f"sha256 is {actual[:12]}…, the manifest says {entry.sha256[:12]}…"
+            )
+    expected = fmt.bundle_id(manifest.name, manifest.files)
+    if manifest.bundle_id != expected:
+        raise BundleRejected(
+            fmt.MANIFEST, f"bundle_id is {manifest.bundle_id}, its files make {expected}"
+        )
+    return manifest
+
+
+def load(directory: Path) -> Bundle:
+    """Verify and load a bundle. Raises BundleRejected with the file and the reason."""
+    manifest = verify(directory)
+    vectors = _array(directory, fmt.VECTORS)
+    features = _arrays(directory, fmt.FEATURES, ("item_fields", "item_dense"))
+    bundle = Bundle(
+        directory=directory,
+        manifest=manifest,
+        items=_table(directory, fmt.ITEMS),
+        users=_table(directory, fmt.USERS),
+        vectors=vectors,
+        index=_index(directory, manifest),
+        item_fields=features["item_fields"],
+        item_dense=features["item_dense"],
+        popularity=_array(directory, fmt.POPULARITY),
+        encoder=_arrays(directory, fmt.ENCODER, (*fmt.ENCODER_ARRAYS, "pairing_id")),
+        ranker=_arrays(directory, fmt.RANKER, (*fmt.RANKER_ARRAYS, "pairing_id")),
+    )
+    _check_shapes(bundle)
+    _check_pairing(bundle)
+    return bundle
+
+
+def _array(directory: Path, name: str) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(directory / name, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleRejected(name, str(error)) from None
+    return array.view(np.ndarray)  # a plain array over the map: memmap's own slicing is slow
+
+
+def _arrays(directory: Path, name: str, wanted: tuple[str, ...]) -> Arrays:
+    try:
+        with np.load(directory / name, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleRejected(name, str(error)) from None
+    missing = [key for key in wanted if key not in arrays]
+    if missing:
+        raise BundleRejected(name, f"lacks {', '.join(missing)}")
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+def _table(directory: Path, name: str) -> pa.Table:
+    try:
+        return pq.read_table(directory / name)
+    except (OSError, pa.ArrowException) as error:
+        raise BundleRejected(name, str(error)) from None
+
+
+def _index(directory: Path, manifest: fmt.Manifest) -> hnswlib.Index:
+    index = hnswlib.Index(space=manifest.metric, dim=manifest.dim)
+    try:
+        index.load_index(str(directory / fmt.INDEX))
+    except RuntimeError as error:
+        raise BundleRejected(fmt.INDEX, str(error)) from None
+    count = index.get_current_count()
+    if count != manifest.items:
+        raise BundleRejected(fmt.INDEX, f"holds {count} items, the manifest says {manifest.items}")
+    return index
+
+
+def _check_shapes(bundle: Bundle) -> None:
+    n, d = bundle.manifest.items, bundle.manifest.dim
+    schema = bundle.manifest.features
+    expected: list[tuple[str, npt.NDArray[Any], tuple[int, ...], type[Any]]] = [
+        (fmt.VECTORS, bundle.vectors, (n, d), np.float32),
+        (fmt.FEATURES, bundle.item_fields, (n, len(schema.item_fields)), np.int32),
+        (fmt.FEATURES, bundle.item_dense, (n, len(schema.item_dense)), np.float32),
+        (fmt.POPULARITY, bundle.popularity, (n,), np.float32),
+    ]
+    for name, array, shape, dtype in expected:
+        if array.shape != shape or array.dtype != dtype:
+            raise BundleRejected(
+                name, f"{array.dtype}{array.shape} where {np.dtype(dtype)}{shape} is declared"
+            )
+        if dtype is np.float32 and not np.isfinite(array).all():
+            raise BundleRejected(name, "holds values that are not finite")
+    for table, name, rows in (
+        (bundle.items, fmt.ITEMS, n),
+        (bundle.users, fmt.USERS, bundle.manifest.users),
+    ):
+        if table.num_rows != rows:
+            raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")
+    missing = {attribute.name for attribute in bundle.manifest.attributes} - set(
+        bundle.items.column_names
+    )
+    if missing:
+        raise BundleRejected(fmt.ITEMS, f"lacks the attributes {', '.join(sorted(missing))}")
+    for column, field in enumerate(schema.item_fields):
+        values = bundle.item_fields[:, column]
+        if int(values.min()) < 0 or int(values.max()) >= field.size:
+            raise BundleRejected(fmt.FEATURES, f"{field.name}: values outside 0..{field.size - 1}")
+
+
+def _check_pairing(bundle: Bundle) -> None:
+    """Encoder, index and ranker must come from the training run that made the vectors."""
+    pairing = bundle.manifest.pairing_id
+    for name, actual in (
+        (fmt.VECTORS, fmt.pairing_id(bundle.directory / fmt.VECTORS)),
+        (fmt.ENCODER, str(bundle.encoder["pairing_id"])),
+        (fmt.RANKER, str(bundle.ranker["pairing_id"])),
+    ):
+        if actual != pairing:
+            raise BundleRejected(
+                name, f"is paired with {actual}, the manifest with {pairing}: not one training run"
+            )
+    probe = np.linspace(0, bundle.manifest.items - 1, num=min(8, bundle.manifest.items), dtype=int)
+    try:
+        indexed = np.asarray(bundle.index.get_items(probe.tolist()), np.float32)
+    except RuntimeError as error:
+        raise BundleRejected(fmt.INDEX, str(error)) from None
+    if not np.allclose(indexed, bundle.vectors[probe], atol=1e-5):
+        raise BundleRejected(fmt.INDEX, f"its vectors are not those of {fmt.VECTORS}")

@@ -1,0 +1,84 @@
+"""Swaps what is served: load and warm up beside, then one assignment; the old one on a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tamis_server.bundles.manifest import read_manifest
+from tamis_server.domain.errors import BundleRejected, ContractViolation
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Swapper(Generic[T]):
+    """Holds what is served now. ``build`` runs on a thread; ``warm_up`` answers a request or two.
+
+    A request takes ``current`` once, so it keeps the one it began with; the old one is freed when
+    its last request has ended.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Path], T],
+        warm_up: Callable[[T], Awaitable[None]],
+        adopt: Callable[[T], None],
+    ) -> None:
+        self._build = build
+        self._warm_up = warm_up
+        self._adopt = adopt
+        self._current: T | None = None
+        self._served: str = ""
+        self._refused: str = ""
+        self._swapping = asyncio.Lock()
+        self.last_rejection: str = ""
+        self.swaps = 0
+
+    @property
+    def current(self) -> T:
+        if self._current is None:
+            raise ContractViolation("no bundle has been loaded yet")
+        return self._current
+
+    async def activate(self, directory: Path) -> None:
+        """Serve the bundle in ``directory``. Raises BundleRejected and keeps what is served."""
+        async with self._swapping:
+            try:
+                bundle_id = read_manifest(directory).bundle_id
+                candidate = await asyncio.to_thread(self._build, directory)
+                await self._warm_up(candidate)
+            except BundleRejected as error:
+                self.last_rejection = str(error)
+                raise
+            self._adopt(candidate)
+            self._current = candidate
+            self._served = bundle_id
+            self.last_rejection = ""
+            self.swaps += 1
+
+    async def follow(self, directory: Path, interval_s: float) -> None:
+        """Activate whatever bundle appears in ``directory``, for ever; refusals are logged once."""
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.refresh(directory)
+
+    async def refresh(self, directory: Path) -> None:
+        """Activate the bundle in ``directory`` if it is another than the one served."""
+        try:
+            bundle_id = read_manifest(directory).bundle_id
+            if bundle_id in (self._served, self._refused):
+                return
+            try:
+                await self.activate(directory)
+                log.info("serving bundle %s", bundle_id)
+            except BundleRejected:
+                self._refused = bundle_id
+                raise
+        except BundleRejected as error:
+            if str(error) != self.last_rejection or not self._refused:
+                log.error("bundle in %s refused, keeping the one served: %s", directory, error)
+            self.last_rejection = str(error)
