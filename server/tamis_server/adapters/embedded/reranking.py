@@ -1,0 +1,37 @@
+"""Re-ranking for diversity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis_kernels import mmr, top_k
+from tamis_server.bundles.loader import Bundle
+from tamis_server.domain.candidates import Candidates, Positions
+from tamis_server.domain.context import RequestContext
+
+
+class MaximalMarginalRelevance:
+    """MMR (Carbonell, Goldstein, SIGIR 1998) over the best of the ranked candidates.
+
+    Relevance is the score brought to 0..1 over the pool, so that ``trade_off`` means the same for
+    every ranker: 1 is pure relevance, 0 pure diversity. The pool (``pool`` times the slate) bounds
+    the relevance that may be given up.
+    """
+
+    def __init__(self, bundle: Bundle, *, trade_off: float, pool: int) -> None:
+        self._vectors = bundle.vectors
+        self._trade_off = trade_off
+        self._pool = pool
+
+    def select(self, ctx: RequestContext, candidates: Candidates) -> Positions:
+        best = top_k(candidates.scores, candidates.rows, ctx.limit * self._pool)
+        if not best.shape[0]:
+            return best
+        scores = candidates.scores[best]
+        finite = np.isfinite(scores)
+        low = scores.min(initial=np.inf, where=finite)
+        span = scores.max(initial=-np.inf, where=finite) - low
+        scaled = (scores - low) / span if span > 0 else np.ones_like(scores)
+        relevance = np.where(finite, scaled, np.float32(np.nan))  # MMR takes NaN last
+        picked = mmr(self._vectors, candidates.rows[best], relevance, ctx.limit, self._trade_off)
+        return best[picked]
