@@ -1,10 +1,15 @@
-"""Drops what must not be shown, and counts what each filter dropped."""
+"""Drops what must not be shown, counts what each filter dropped, and bounds what is left.
+
+The bound comes after the filters: a user who has met most of what was found still gets a slate.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
+
+import numpy as np
 
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import RequestContext
@@ -14,6 +19,7 @@ from tamis_server.domain.ports import CandidateFilter
 @dataclass(frozen=True, slots=True)
 class Filtering:
     filters: Sequence[CandidateFilter]
+    limit: int  # candidates worth ranking; they arrive best first
     name: ClassVar[str] = "filtering"
 
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
@@ -23,4 +29,7 @@ class Filtering:
             dropped[candidate_filter.name] = int(mask.shape[0] - mask.sum())
             if dropped[candidate_filter.name]:
                 batch = batch.take(mask)
+        if len(batch) > self.limit:
+            dropped["over_limit"] = len(batch) - self.limit
+            batch = batch.take(np.arange(self.limit, dtype=np.int32))
         return replace(batch, counts=dropped)

@@ -15,13 +15,8 @@ _DAMPING = 60  # the k of the paper
 class ReciprocalRankMerger:
     """Weighted reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009).
 
-    Scores of different sources can't be compared, ranks can. The best ``limit`` go on, and
-    besides them all that the sources found for want of better when few are left: nothing is cut
-    from a list that is short.
+    Scores of different sources can't be compared, ranks can. The batch comes best first.
     """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
 
     def merge(self, found: Sequence[tuple[Source, float, Scored]]) -> Candidates:
         rows, scores, positions = merge(
@@ -32,7 +27,7 @@ class ReciprocalRankMerger:
         for position, (source, _, _) in enumerate(found):
             has = (positions >> np.uint32(position)) & np.uint32(1)
             sources |= has << np.uint32(source)
-        return Candidates(rows, scores, sources).take(top_k(scores, rows, self._limit))
+        return Candidates(rows, scores, sources).take(top_k(scores, rows, rows.shape[0]))
 
 
 def _reciprocal(weight: float, count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
