@@ -80,8 +80,8 @@ class Candidates:
     rows: Rows = field(default_factory=lambda: NO_ROWS)
     scores: Scores = field(default_factory=lambda: NO_SCORES)
     sources: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-    columns: Columns = _EMPTY
-    counts: Mapping[str, int] = _EMPTY
+    columns: Columns = field(default_factory=lambda: _EMPTY)
+    counts: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
     causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:

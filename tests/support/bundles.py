@@ -1,0 +1,154 @@
+"""Small bundles of random content, valid in every respect, for tests that need no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tamis_pipeline.bundle import BundleParts, write_bundle
+
+from tamis_server.bundles import features
+from tamis_server.bundles.manifest import Attribute, FeatureSchema, FieldSpec, IndexSpec, Manifest
+
+AS_OF = 1_700_000_000.0
+COLOURS = ("red", "green", "blue", "black")
+TAGS = ("new", "sale", "eco")
+
+
+def random_parts(
+    items: int = 200, users: int = 20, dim: int = 16, seed: int = 0, name: str = "random"
+) -> BundleParts:
+    """A bundle of random vectors, attributes, histories and weights.
+
+    Attributes: colour (category), tags, price (number), organic (boolean); some values missing;
+    a tenth of the items unavailable. Users are ``user-0`` ... with up to 30 events each.
+    """
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(items, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    created = AS_OF - rng.uniform(0, 365 * 86_400, items)
+    popularity = np.floor(rng.pareto(1.0, items)).astype(np.float32)
+    colour = rng.integers(0, len(COLOURS) + 1, items)
+    item_fields = np.stack([colour, rng.integers(0, 6, items)], axis=1).astype(np.int32)
+    item_specs = (FieldSpec(name="colour", size=len(COLOURS) + 1), FieldSpec(name="shape", size=6))
+    schema = FeatureSchema(
+        user_fields=features.user_field_specs(item_specs),
+        item_fields=item_specs,
+        user_dense=features.USER_DENSE,
+        item_dense=features.ITEM_DENSE,
+        cross=features.CROSS,
+    )
+    return BundleParts(
+        name=name,
+        as_of=AS_OF,
+        seed=seed,
+        items=pa.table(
+            {
+                "item_id": [f"item-{row}" for row in range(items)],
+                "title": [f"Item {row}" for row in range(items)],
+                "text": [f"The text of item {row}" for row in range(items)],
+                "image": [f"images/{row}.png" for row in range(items)],
+                "available": rng.random(items) > 0.1,
+                "created_at": created,
+                "colour": [COLOURS[value - 1] if value else None for value in colour],
+                "tags": pa.array(
+                    [[tag for tag in TAGS if rng.random() < 0.3] for _ in range(items)],
+                    pa.list_(pa.string()),
+                ),
+                "price": pa.array(
+                    [None if rng.random() < 0.05 else float(rng.integers(1, 100)) for _ in range(items)],
+                    pa.float64(),
+                ),
+                "organic": rng.random(items) < 0.5,
+            }
+        ),
+        attributes=(
+            Attribute(name="colour", kind="category"),
+            Attribute(name="tags", kind="tags"),
+            Attribute(name="price", kind="number"),
+            Attribute(name="organic", kind="boolean"),
+        ),
+        vectors=vectors,
+        item_fields=item_fields,
+        item_dense=features.item_dense(popularity, created, AS_OF),
+        popularity=popularity,
+        features=schema,
+        encoder=_encoder(rng, items, dim),
+        ranker=_ranker(rng, schema, dim),
+        users=_users(rng, users, items),
+        evaluation={"note": "random weights: nothing to evaluate"},
+        index=IndexSpec(m=8, ef_construction=64, ef_search=64),
+    )
+
+
+def write_random(directory: Path, **options: int | str) -> Manifest:
+    """Write a random bundle to ``directory``."""
+    return write_bundle(random_parts(**options), directory)  # type: ignore[arg-type]
+
+
+def _encoder(
+    rng: np.random.Generator, items: int, dim: int, width: int = 16, hidden: int = 16
+) -> dict[str, np.ndarray]:
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32) / np.float32(np.sqrt(shape[0]))
+
+    return {
+        "history_table": rng.normal(size=(items, width)).astype(np.float32),
+        "kind_weight": np.array([0, 1, 1, 2, 3, 2, -1, 0, -1], np.float32),
+        "recency": (0.9 ** np.arange(50)).astype(np.float32),
+        "skip": normal(width, dim),
+        "w1": normal(width, hidden),
+        "b1": np.zeros(hidden, np.float32),
+        "w2": normal(hidden, dim),
+        "b2": np.zeros(dim, np.float32),
+    }
+
+
+def _ranker(
+    rng: np.random.Generator, schema: FeatureSchema, dim: int, e: int = 8
+) -> dict[str, np.ndarray]:
+    h1, h2, h3 = 32, 16, 16
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32) / np.float32(np.sqrt(shape[0]))
+
+    users = sum(field.size for field in schema.user_fields)
+    items = sum(field.size for field in schema.item_fields)
+    user_dense, item_dense = len(schema.user_dense) + dim, len(schema.item_dense) + dim
+    return {
+        "user_embedding": 0.1 * rng.normal(size=(users, e)).astype(np.float32),
+        "user_linear": 0.1 * rng.normal(size=users).astype(np.float32),
+        "item_embedding": 0.1 * rng.normal(size=(items, e)).astype(np.float32),
+        "item_linear": 0.1 * rng.normal(size=items).astype(np.float32),
+        "user_dense_linear": normal(user_dense),
+        "item_dense_linear": normal(item_dense),
+        "cross_linear": normal(len(schema.cross)),
+        "w1_user": normal(len(schema.user_fields) * e + user_dense, h1),
+        "w1_item": normal(len(schema.item_fields) * e + item_dense, h1),
+        "w1_cross": normal(len(schema.cross), h1),
+        "b1": np.zeros(h1, np.float32),
+        "w2": normal(h1, h2),
+        "b2": np.zeros(h2, np.float32),
+        "w3": normal(h2, h3),
+        "b3": np.zeros(h3, np.float32),
+        "w_out": normal(h3),
+        "bias": np.array([-1.0], np.float32),
+    }
+
+
+def _users(rng: np.random.Generator, users: int, items: int) -> pa.Table:
+    rows, times, kinds = [], [], []
+    for _ in range(users):
+        count = int(rng.integers(0, 31))
+        rows.append(rng.integers(0, items, count).astype(np.int32))
+        times.append(np.sort(AS_OF - rng.uniform(0, 30 * 86_400, count)))
+        kinds.append(rng.choice([1, 2, 3, 4, 5, 6, 7], count).astype(np.uint8))
+    return pa.table(
+        {
+            "user_id": [f"user-{user}" for user in range(users)],
+            "rows": pa.array(rows, pa.list_(pa.int32())),
+            "times": pa.array(times, pa.list_(pa.float64())),
+            "kinds": pa.array(kinds, pa.list_(pa.uint8())),
+        }
+    )
