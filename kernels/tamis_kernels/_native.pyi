@@ -1,1 +1,48 @@
-"""See tamis_kernels.reference for what each function does."""
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+def available_levels() -> tuple[str, ...]: ...
+def set_level(name: str) -> None: ...
+def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]: ...
+def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None: ...
+def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]: ...
+def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]: ...
+def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]: ...
+def merge(
+    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]: ...
+def dot_rows(
+    vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
+) -> NDArray[np.float32]: ...
+def mmr(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]: ...
+
+class DeepFM:
+    def __init__(
+        self,
+        item_hidden: NDArray[np.float32],
+        item_factors: NDArray[np.float32],
+        item_bias: NDArray[np.float32],
+        cross_hidden: NDArray[np.float32],
+        cross_linear: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+        w3: NDArray[np.float32],
+        b3: NDArray[np.float32],
+        w_out: NDArray[np.float32],
+    ) -> None: ...
+    def score(
+        self,
+        user_hidden: NDArray[np.float32],
+        user_factors: NDArray[np.float32],
+        user_bias: float,
+        rows: NDArray[np.int32],
+        cross: NDArray[np.float32],
+    ) -> NDArray[np.float32]: ...

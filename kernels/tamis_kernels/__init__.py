@@ -1,0 +1,247 @@
+"""Native kernels of the funnel, and the same in NumPy.
+
+Arrays are C-contiguous NumPy arrays of exactly the dtype named; nothing is converted silently.
+A wrong type or dtype raises TypeError, a wrong shape ValueError, a row outside its table
+IndexError, each naming the argument. Read-only and unaligned arrays are accepted as inputs.
+
+The level (reference, scalar, avx2, avx512) is chosen once, at import: the best that this processor
+and operating system support, or the one that the environment variable TAMIS_KERNELS names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis_kernels import reference
+
+try:
+    # `from tamis_kernels import` would report an unbuilt module as a circular import
+    import tamis_kernels._native as _native  # noqa: PLR0402
+
+    _NATIVE_LEVELS = _native.available_levels()
+except ModuleNotFoundError as missing:
+    if os.environ.get("TAMIS_KERNELS") != "reference":
+        raise ImportError(
+            "the native kernels are not built: run `python setup.py build_ext --inplace` in the "
+            "repository root (or set TAMIS_KERNELS=reference for the slow NumPy ones)"
+        ) from missing
+    _NATIVE_LEVELS = ()
+
+__all__ = [
+    "DeepFM",
+    "available_levels",
+    "bloom_insert",
+    "bloom_test",
+    "dot_rows",
+    "level",
+    "merge",
+    "mmr",
+    "select",
+    "set_level",
+    "top_k",
+    "with_level",
+    "xxh64",
+]
+
+_level = "reference"
+_kernels = reference
+
+
+def available_levels() -> tuple[str, ...]:
+    """Levels this machine can run, slowest first; "reference" is always there."""
+    return ("reference", *_NATIVE_LEVELS)
+
+
+def level() -> str:
+    """The active level: "reference", "scalar", "avx2" or "avx512"."""
+    return _level
+
+
+def set_level(name: str) -> None:
+    """Make `name` the active level of the whole process; a DeepFM keeps the one it was built at.
+
+    Meant for start-up and tests: it does not wait for kernels running in other threads.
+    Raises ValueError for a level that is unknown or that this machine cannot run.
+    """
+    global _level, _kernels
+    if name not in available_levels():
+        raise ValueError(
+            f"kernel level {name!r} is unknown or cannot run here; "
+            f"available are {', '.join(available_levels())}"
+        )
+    if name == "reference":
+        _kernels = reference
+    else:
+        _native.set_level(name)
+        _kernels = _native
+    _level = name
+
+
+@contextmanager
+def with_level(name: str) -> Iterator[None]:
+    """Run a block at the level `name`, then return to the level before. See `set_level`."""
+    before = level()
+    set_level(name)
+    try:
+        yield
+    finally:
+        set_level(before)
+
+
+def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash slices with XXH64, seed 0 (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md).
+
+    data: uint8[bytes]; offsets: int64[n + 1], slice i is data[offsets[i]:offsets[i + 1]].
+    Returns uint64[n]. ValueError: offsets is empty, descends or leaves data.
+    """
+    return _kernels.xxh64(data, offsets)
+
+
+def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
+    """Add hashed keys to a split-block Bloom filter, in place (Parquet, BloomFilter.md).
+
+    blocks: uint32[B, 8], writable; keys: uint64[n], uniformly hashed (see `xxh64`).
+    ValueError: blocks is read-only, or has no block while there are keys.
+    """
+    _kernels.bloom_insert(blocks, keys)
+
+
+def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each hashed key may have been inserted: never a false negative.
+
+    blocks: uint32[B, 8]; keys: uint64[n]. Returns bool[n], all False for B == 0.
+    """
+    return _kernels.bloom_test(blocks, keys)
+
+
+def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Positions of the rows whose bit is set, ascending.
+
+    bits: uint64[w], bit r is bit r % 64 of word r // 64; rows: int32[n].
+    Returns int32[m]. Rows below 0 or from 64 * w on are not selected.
+    """
+    return _kernels.select(bits, rows)
+
+
+def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
+    """Positions of the k best scores, best first.
+
+    scores: float32[n]; rows: int32[n], the tie breaker: lower row first, then lower position.
+    NaN comes after every number; -0.0 equals 0.0. Returns int32[min(k, n)].
+    ValueError: k is negative.
+    """
+    return _kernels.top_k(scores, rows, k)
+
+
+def merge(
+    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]:
+    """Merge candidate lists into one without duplicates, in order of first appearance.
+
+    rows: up to 32 arrays int32[n_s]; scores: as many arrays float32[n_s].
+    Returns rows int32[m], scores float32[m] and sources uint32[m]. A score is the sum of what each
+    list gives, where a list's first entry for a row counts; bit s of sources says list s had it.
+    Entries with a negative row or a NaN score are skipped. ValueError: more than 32 lists.
+    """
+    return _kernels.merge(rows, scores)
+
+
+def dot_rows(
+    vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Inner products of the chosen rows with each query.
+
+    vectors: float32[n, d]; rows: int32[m]; queries: float32[q, d]. Returns float32[m, q].
+    """
+    return _kernels.dot_rows(vectors, rows, queries)
+
+
+def mmr(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    """Pick k candidates by maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998).
+
+    The first pick has the highest relevance; each further one maximises
+    trade_off * relevance - (1 - trade_off) * max over the picked of their inner product.
+    vectors: float32[n, d]; rows: int32[m]; relevance: float32[m]; trade_off in [0, 1].
+    Returns the positions int32[min(k, m)] in the order picked. Ties: lower row, then lower
+    position. NaN relevance is picked last; a NaN similarity counts as 0.
+    ValueError: k is negative or trade_off outside [0, 1].
+    """
+    return _kernels.mmr(vectors, rows, relevance, k, trade_off)
+
+
+class DeepFM:
+    """DeepFM (Guo et al., IJCAI 2017) factorised into a user part and an item table.
+
+    item_hidden: float32[n, h1], the item's share of layer 1, bias included;
+    item_factors: float32[n, e]; item_bias: float32[n], first order and the item's own pairs;
+    cross_hidden: float32[x, h1] and cross_linear: float32[x], weights of user-item features;
+    w2 float32[h1, h2], b2 float32[h2], w3 float32[h2, h3], b3 float32[h3], w_out float32[h3].
+    The item tables are kept by reference: do not write to them. Scoring is thread safe.
+    """
+
+    __slots__ = ("_model",)
+
+    def __init__(
+        self,
+        item_hidden: NDArray[np.float32],
+        item_factors: NDArray[np.float32],
+        item_bias: NDArray[np.float32],
+        cross_hidden: NDArray[np.float32],
+        cross_linear: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+        w3: NDArray[np.float32],
+        b3: NDArray[np.float32],
+        w_out: NDArray[np.float32],
+    ) -> None:
+        self._model = _kernels.DeepFM(
+            item_hidden,
+            item_factors,
+            item_bias,
+            cross_hidden,
+            cross_linear,
+            w2,
+            b2,
+            w3,
+            b3,
+            w_out,
+        )
+
+    def score(
+        self,
+        user_hidden: NDArray[np.float32],
+        user_factors: NDArray[np.float32],
+        user_bias: float,
+        rows: NDArray[np.int32],
+        cross: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Probabilities of the rows for one user.
+
+        user_hidden: float32[h1]; user_factors: float32[e]; rows: int32[m]; cross: float32[m, x].
+        Returns float32[m] in [0, 1], NaN where an input of the row is NaN.
+        """
+        return self._model.score(user_hidden, user_factors, user_bias, rows, cross)
+
+
+def _level_at_import() -> str:
+    wanted = os.environ.get("TAMIS_KERNELS") or available_levels()[-1]
+    if wanted not in available_levels():
+        raise ImportError(
+            f"TAMIS_KERNELS={wanted} is unknown or cannot run here; "
+            f"available are {', '.join(available_levels())}"
+        )
+    return wanted
+
+
+set_level(_level_at_import())
