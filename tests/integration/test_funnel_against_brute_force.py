@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.bundles import COLOURS, TAGS
+from tamis_pipeline.synthetic import COLOURS, TAGS
 from support.engines import Bench, bench, request
 from tamis_server.domain.context import EventKind, Operator, Predicate
 from tamis_server.domain.slate import Shortfall

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from support.bundles import AS_OF, write_random
+from tamis_pipeline.bundle import write_bundle
+from tamis_pipeline.synthetic import AS_OF, random_parts
 from tamis_server.adapters.embedded.memory_state import BundleHistories, MemoryUserState
 from tamis_server.app import build_engine
 from tamis_server.bundles.loader import Bundle, load
@@ -36,7 +37,7 @@ class Bench:
 
 def bench(directory: Path, settings: Settings | None = None, **options: int | str) -> Bench:
     """Write a random bundle to ``directory`` and build the engine that serves it."""
-    write_random(directory, **options)
+    write_bundle(random_parts(**options), directory)  # type: ignore[arg-type]
     bundle = load(directory)
     store = MemoryUserState(max_history=512)
     engine = build_engine(bundle, store, settings or Settings(), Recorder())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tamis_pipeline.bundle import write_bundle
 
-from support.bundles import random_parts, write_random
+from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import load, verify
 from tamis_server.domain.errors import BundleRejected
@@ -21,7 +21,7 @@ from tamis_server.domain.errors import BundleRejected
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundles") / "whole"
-    write_random(directory, items=50)
+    write_bundle(random_parts(items=50), directory)
     return directory
 
 
@@ -59,7 +59,7 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
 
 
 def test_the_same_content_makes_the_same_bundle_id(whole: Path, tmp_path: Path) -> None:
-    assert write_random(tmp_path / "again", items=50).bundle_id == load(whole).manifest.bundle_id
+    assert write_bundle(random_parts(items=50), tmp_path / "again").bundle_id == load(whole).manifest.bundle_id
 
 
 @pytest.mark.parametrize("name", fmt.FILES)
@@ -114,7 +114,7 @@ def test_a_manifest_that_does_not_fit_is_refused_with_its_field(
 
 
 def test_a_ranker_of_another_training_run_is_refused(bundle: Path, tmp_path: Path) -> None:
-    write_random(tmp_path / "other", items=50, seed=1)
+    write_bundle(random_parts(items=50, seed=1), tmp_path / "other")
     shutil.copy(tmp_path / "other" / fmt.RANKER, bundle / fmt.RANKER)
     reseal(bundle)
     error = refusal(bundle)
@@ -123,7 +123,7 @@ def test_a_ranker_of_another_training_run_is_refused(bundle: Path, tmp_path: Pat
 
 
 def test_an_index_of_other_vectors_is_refused(bundle: Path, tmp_path: Path) -> None:
-    write_random(tmp_path / "other", items=50, seed=1)
+    write_bundle(random_parts(items=50, seed=1), tmp_path / "other")
     shutil.copy(tmp_path / "other" / fmt.INDEX, bundle / fmt.INDEX)
     reseal(bundle)
     error = refusal(bundle)

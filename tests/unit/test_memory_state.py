@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.bundles import AS_OF
+from tamis_pipeline.synthetic import AS_OF
 from support.engines import bench, request
 from tamis_kernels import bloom_test
 from tamis_server.adapters.embedded.bloom import LayeredBloom

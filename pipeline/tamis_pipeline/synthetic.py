@@ -1,15 +1,21 @@
-"""Small bundles of random content, valid in every respect, for tests that need no training."""
+"""Bundles of random content, valid in every respect, of any size: for tests and load tests.
+
+Nothing is trained, so what they recommend means nothing; what it costs does.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from tamis_pipeline.bundle import BundleParts, write_bundle
 
+from tamis_pipeline.bundle import BundleParts
 from tamis_server.bundles import features
-from tamis_server.bundles.manifest import Attribute, FeatureSchema, FieldSpec, IndexSpec, Manifest
+from tamis_server.bundles.manifest import Attribute, FeatureSchema, FieldSpec, IndexSpec
+
+Float32 = npt.NDArray[np.float32]
 
 AS_OF = 1_700_000_000.0
 COLOURS = ("red", "green", "blue", "black")
@@ -17,15 +23,24 @@ TAGS = ("new", "sale", "eco")
 
 
 def random_parts(
-    items: int = 200, users: int = 20, dim: int = 16, seed: int = 0, name: str = "random"
+    items: int = 200,
+    users: int = 20,
+    dim: int = 16,
+    seed: int = 0,
+    name: str = "random",
+    index: IndexSpec = IndexSpec(m=8, ef_construction=64, ef_search=64),  # noqa: B008 frozen
 ) -> BundleParts:
     """A bundle of random vectors, attributes, histories and weights.
+
+    Vectors are clustered, about a hundred items to a cluster, as learned ones are.
 
     Attributes: colour (category), tags, price (number), organic (boolean); some values missing;
     a tenth of the items unavailable. Users are ``user-0`` ... with up to 30 events each.
     """
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(items, dim)).astype(np.float32)
+    centres = rng.normal(size=(1 + items // 100, dim)).astype(np.float32)
+    vectors = centres[rng.integers(0, centres.shape[0], items)]
+    vectors += rng.normal(size=(items, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     created = AS_OF - rng.uniform(0, 365 * 86_400, items)
     popularity = np.floor(rng.pareto(1.0, items)).astype(np.float32)
@@ -78,23 +93,21 @@ def random_parts(
         ranker=_ranker(rng, schema, dim),
         users=_users(rng, users, items),
         evaluation={"note": "random weights: nothing to evaluate"},
-        index=IndexSpec(m=8, ef_construction=64, ef_search=64),
+        index=index,
     )
 
 
-def write_random(directory: Path, **options: int | str) -> Manifest:
-    """Write a random bundle to ``directory``."""
-    return write_bundle(random_parts(**options), directory)  # type: ignore[arg-type]
+def _normal(rng: np.random.Generator, *shape: int) -> Float32:
+    scale = np.float32(np.sqrt(shape[0]))
+    return (rng.normal(size=shape).astype(np.float32) / scale).astype(np.float32)
 
 
 def _encoder(
-    rng: np.random.Generator, items: int, dim: int, width: int = 16, hidden: int = 16
-) -> dict[str, np.ndarray]:
-    def normal(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32) / np.float32(np.sqrt(shape[0]))
-
+    rng: np.random.Generator, items: int, dim: int, width: int = 64, hidden: int = 64
+) -> dict[str, Float32]:
+    normal = partial(_normal, rng)
     return {
-        "history_table": rng.normal(size=(items, width)).astype(np.float32),
+        "history_table": normal(1, items, width)[0],
         "kind_weight": np.array([0, 1, 1, 2, 3, 2, -1, 0, -1], np.float32),
         "recency": (0.9 ** np.arange(50)).astype(np.float32),
         "skip": normal(width, dim),
@@ -106,21 +119,18 @@ def _encoder(
 
 
 def _ranker(
-    rng: np.random.Generator, schema: FeatureSchema, dim: int, e: int = 8
-) -> dict[str, np.ndarray]:
-    h1, h2, h3 = 32, 16, 16
-
-    def normal(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32) / np.float32(np.sqrt(shape[0]))
-
+    rng: np.random.Generator, schema: FeatureSchema, dim: int, e: int = 16
+) -> dict[str, Float32]:
+    h1, h2, h3 = 128, 64, 32
+    normal = partial(_normal, rng)
     users = sum(field.size for field in schema.user_fields)
     items = sum(field.size for field in schema.item_fields)
     user_dense, item_dense = len(schema.user_dense) + dim, len(schema.item_dense) + dim
     return {
-        "user_embedding": 0.1 * rng.normal(size=(users, e)).astype(np.float32),
-        "user_linear": 0.1 * rng.normal(size=users).astype(np.float32),
-        "item_embedding": 0.1 * rng.normal(size=(items, e)).astype(np.float32),
-        "item_linear": 0.1 * rng.normal(size=items).astype(np.float32),
+        "user_embedding": 0.1 * normal(1, users, e)[0],
+        "user_linear": 0.1 * normal(1, users)[0],
+        "item_embedding": 0.1 * normal(1, items, e)[0],
+        "item_linear": 0.1 * normal(1, items)[0],
         "user_dense_linear": normal(user_dense),
         "item_dense_linear": normal(item_dense),
         "cross_linear": normal(len(schema.cross)),
