@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ ATTRIBUTES = (
 
 def items_table(products: list[Product]) -> pa.Table:
     """One row per product: the format's own columns, then ``ATTRIBUTES``."""
-    columns: dict[str, pa.Array] = {
+    columns: dict[str, Any] = {
         "item_id": pa.array([p.item_id for p in products], pa.string()),
         "title": pa.array([p.title for p in products], pa.string()),
         "text": pa.array([p.text for p in products], pa.string()),

@@ -108,7 +108,7 @@ def _genders(rng: np.random.Generator) -> Float64:
     return np.zeros(3)
 
 
-def softmax(logits: Float64) -> Float64:
+def softmax(logits: npt.NDArray[np.floating[Any]]) -> Float64:
     """float64[n]: probabilities; -inf gives 0."""
     weights: Any = np.exp(logits - logits.max())
     return np.asarray(weights / weights.sum(), np.float64)
