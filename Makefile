@@ -1,0 +1,81 @@
+# Tamis. `make help` lists what there is; CI runs `make check` and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kernels/include/*)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo demo-once demo-bundle test check lint types imports proto \
+	proto-check sanitize bench format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.serving ## Make the environment and build the kernels
+setup-dev: $(VENV)/.development ## The same with what tests and training need
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Tamis needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try make PYTHON=python3.12"; exit 2; }
+	@command -v $${CXX:-c++} >/dev/null \
+		|| { echo "Tamis needs a C++17 compiler and found no $${CXX:-c++}. On Debian: apt-get install g++"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serving: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.serving
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
+	@touch $@
+
+demo: setup ## Serve the demo shop on 127.0.0.1:50051 and show one shopper's recommendations
+	$(BIN)/tamis demo
+
+demo-once: setup ## The same, check the answer and exit
+	$(BIN)/tamis demo --once
+
+demo-bundle: setup-dev ## Train the demo shop's bundle again
+	$(BIN)/tamis pipeline shop --out .cache/shop
+	$(BIN)/tamis pipeline build --input .cache/shop --name demo-shop --out pipeline/tamis_pipeline/shop/bundle
+
+test: setup-dev ## Run the tests
+	$(BIN)/pytest
+
+check: lint types imports proto-check test ## All that CI runs
+
+lint: setup-dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup-dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup-dev ## Check types
+	$(BIN)/mypy
+
+imports: setup-dev ## Check that imports point downward only
+	$(BIN)/lint-imports
+
+proto: setup-dev ## Generate the stubs from proto/
+	$(BIN)/python proto/generate.py
+
+proto-check: setup-dev ## Check the stubs for drift and the protos' style
+	$(BIN)/python proto/generate.py --check
+	@if command -v npm >/dev/null; then \
+		test -x .tools/node_modules/.bin/buf || npm install --silent --no-save --prefix .tools @bufbuild/buf@1; \
+		.tools/node_modules/.bin/buf lint proto; \
+	elif [ -n "$$CI" ]; then echo "buf lint needs npm, which CI must have"; exit 1; \
+	else echo "SKIPPED (1): buf lint needs npm"; fi
+
+sanitize: setup-dev ## Run the kernels' tests under ASan and UBSan
+	kernels/sanitize.sh
+
+bench: setup-dev ## Measure, and write loadtest/reports/latest.json
+	$(BIN)/python loadtest/bench.py
+
+clean: ## Remove what was built
+	rm -rf build dist *.egg-info .cache $(VENV) kernels/tamis_kernels/*.so
