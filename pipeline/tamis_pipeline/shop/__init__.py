@@ -1,5 +1,5 @@
 """The project's own demo shop: an invented catalogue, its pictures and its shoppers' behaviour.
 
 ``catalogue`` makes products, ``shoppers`` simulates who looks at and buys them, ``export`` writes
-both in the format ``tamis pipeline build`` reads, ``pictures`` draws a product. One seed decides all.
+both as a data set for ``tamis pipeline build``, ``pictures`` draws a product. One seed decides all.
 """

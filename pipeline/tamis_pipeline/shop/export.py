@@ -16,7 +16,8 @@ from tamis_pipeline.shop.shoppers import EVENT_TYPES, PURCHASE, Behaviour
 ITEMS = "items.parquet"
 INTERACTIONS = "interactions.parquet"
 ATTRIBUTES = (
-    "category", "cut", "colour", "pattern", "material", "gender", "season", "brand", "price", "tags",
+    "category", "cut", "colour", "pattern", "material",
+    "gender", "season", "brand", "price", "tags",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 A session has a category in mind; its views are drawn by taste (Gumbel top-k: without replacement)
 from what is in the shop at that moment, some of them by common appeal alone. What a shopper likes
-more than his usual view he clicks, carts, buys and likes more often; what he likes less, he dislikes.
+more than his usual view he clicks, carts, buys and likes more often; the rest he may dislike.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _HOURS = softmax(-0.5 * ((np.arange(24) - 20.0) / 4.0) ** 2)
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Events sorted by time: shoppers int64[n], products int64[n] (positions in the list given to
-    ``simulate``), times float64[n] (Unix seconds), types int64[n] (positions in ``EVENT_TYPES``)."""
+    """Events sorted by time: shoppers int64[n], products int64[n] (positions in the list
+    given to ``simulate``), times float64[n] (Unix seconds), types int64[n] (positions in
+    ``EVENT_TYPES``)."""
 
     shoppers: Int64
     products: Int64
