@@ -24,7 +24,9 @@ setup(
             "tamis_kernels._native",
             sorted(str(path) for path in Path("kernels/src").glob("*.cpp")),
             include_dirs=["kernels/include"],
-            depends=sorted(str(path) for path in Path("kernels/include").glob("*.h")),
+            depends=sorted(
+                str(path) for end in ("h", "inl") for path in Path("kernels").glob(f"*/*.{end}")
+            ),
             cxx_std=17,
             # the baseline only: instruction-set variants are chosen at run time
             extra_compile_args=["-O3", "-fno-math-errno", "-Wall", "-Wextra"],

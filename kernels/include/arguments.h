@@ -1,0 +1,97 @@
+// Checked views of NumPy arrays: exact dtype, shape, contiguity; aligned where a kernel needs it.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace tamis {
+
+namespace py = pybind11;
+
+// Kernels marked as accepting unaligned input get large tables as they are.
+enum class Alignment { needed, any };
+
+template <class T>
+class Array {
+public:
+    Array(const std::string& name, py::handle object, py::ssize_t axes,
+          Alignment alignment = Alignment::needed)
+        : name_(name) {
+        const std::string wanted = py::str(py::dtype::of<T>());
+        if (!py::isinstance<py::array>(object))
+            throw py::type_error(name + ": a NumPy array of " + wanted + " is needed, got " +
+                                 std::string(py::str(py::type::of(object).attr("__name__"))));
+        array_ = py::reinterpret_borrow<py::array>(object);
+        if (!py::isinstance<py::array_t<T, 0>>(object))
+            throw py::type_error(name + ": dtype " + wanted + " is needed, got " +
+                                 std::string(py::str(array_.dtype())));
+        if (array_.ndim() != axes)
+            throw py::value_error(name + ": " + std::to_string(axes) +
+                                  " dimension(s) are needed, got " +
+                                  std::to_string(array_.ndim()));
+        if (!(array_.flags() & py::array::c_style))
+            throw py::value_error(name + ": a C-contiguous array is needed");
+        if (alignment == Alignment::needed) align();
+    }
+
+    const T* data() const { return static_cast<const T*>(array_.data()); }
+    T* writable() {
+        if (!array_.writeable()) throw py::value_error(name_ + ": a writable array is needed");
+        return static_cast<T*>(array_.mutable_data());
+    }
+    std::size_t size() const { return static_cast<std::size_t>(array_.size()); }
+    std::size_t shape(int axis) const { return static_cast<std::size_t>(array_.shape(axis)); }
+
+    const Array& check_length(std::size_t expected, int axis = 0) const {
+        if (shape(axis) != expected)
+            throw py::value_error(name_ + ": axis " + std::to_string(axis) + " must have " +
+                                  std::to_string(expected) + " entries, got " +
+                                  std::to_string(shape(axis)));
+        return *this;
+    }
+
+private:
+    void align() {
+        if (reinterpret_cast<std::uintptr_t>(array_.data()) % alignof(T) == 0) return;
+        py::array_t<T> copy(
+            std::vector<py::ssize_t>(array_.shape(), array_.shape() + array_.ndim()));
+        std::memcpy(copy.mutable_data(), array_.data(), static_cast<std::size_t>(array_.nbytes()));
+        array_ = std::move(copy);
+    }
+
+    std::string name_;
+    py::array array_;
+};
+
+inline void check_rows(const Array<std::int32_t>& rows, std::size_t count) {
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        if (rows.data()[i] < 0 || static_cast<std::size_t>(rows.data()[i]) >= count)
+            throw py::index_error("rows[" + std::to_string(i) + "] is " +
+                                  std::to_string(rows.data()[i]) + ", allowed are 0 to " +
+                                  std::to_string(static_cast<std::int64_t>(count) - 1));
+}
+
+inline std::size_t checked_k(std::int64_t k) {
+    if (k < 0) throw py::value_error("k must be 0 or more, got " + std::to_string(k));
+    return static_cast<std::size_t>(k);
+}
+
+template <class T>
+py::array_t<T> empty(std::size_t count) {
+    return py::array_t<T>(static_cast<py::ssize_t>(count));
+}
+
+// The first `count` entries of `array`, which then owns no more than these.
+template <class T>
+py::array_t<T> first(py::array_t<T>&& array, std::size_t count) {
+    array.resize({static_cast<py::ssize_t>(count)}, false);
+    return std::move(array);
+}
+
+}  // namespace tamis

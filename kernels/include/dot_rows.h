@@ -1,0 +1,14 @@
+// Inner products of gathered rows with queries.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tamis {
+
+// `vectors` is [n][dims] and may be unaligned, `queries` [query_count][dims]; writes
+// products[count][query_count]. Every row is in range.
+void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows, std::size_t count,
+              const float* queries, std::size_t query_count, float* products);
+
+}  // namespace tamis

@@ -1,0 +1,14 @@
+// The k best scores in order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tamis {
+
+// Writes min(k, count) positions: score descending (NaN last, -0.0 equal to 0.0), then row, then
+// position ascending. One variant serves all levels: it is bound by branches, not arithmetic.
+void top_k(const float* scores, const std::int32_t* rows, std::size_t count, std::size_t k,
+           std::int32_t* positions);
+
+}  // namespace tamis

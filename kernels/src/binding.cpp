@@ -1,0 +1,265 @@
+// tamis_kernels._native: checks the arguments, releases the interpreter lock, calls the kernel.
+// Shapes, dtypes and errors are documented on the public functions in tamis_kernels/__init__.py.
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "arguments.h"
+#include "bloom.h"
+#include "deepfm.h"
+#include "dot_rows.h"
+#include "level.h"
+#include "merge.h"
+#include "mmr.h"
+#include "select.h"
+#include "top_k.h"
+#include "xxh64.h"
+
+namespace {
+
+using namespace tamis;
+using Unlocked = py::gil_scoped_release;
+
+constexpr std::array<const char*, 3> kLevelNames = {"scalar", "avx2", "avx512"};
+
+py::tuple available_levels() {
+    const auto count = static_cast<std::size_t>(best_level()) + 1;
+    py::tuple names(count);
+    for (std::size_t i = 0; i < count; ++i) names[i] = kLevelNames[i];
+    return names;
+}
+
+void set_level(const std::string& name) {
+    for (std::size_t i = 0; i <= static_cast<std::size_t>(best_level()); ++i)
+        if (name == kLevelNames[i]) return set_active_level(static_cast<Level>(i));
+    throw py::value_error("level '" + name + "' is unknown or cannot run here");
+}
+
+py::array_t<std::uint64_t> hash_slices(py::handle data_object, py::handle offsets_object) {
+    const Array<std::uint8_t> data("data", data_object, 1);
+    const Array<std::int64_t> offsets("offsets", offsets_object, 1);
+    if (offsets.size() == 0)
+        throw py::value_error("offsets: one more entry than slices is needed, got 0");
+    const std::int64_t* offset = offsets.data();
+    const std::size_t count = offsets.size() - 1;
+    if (offset[0] < 0 || !std::is_sorted(offset, offset + count + 1) ||
+        static_cast<std::size_t>(offset[count]) > data.size())
+        throw py::value_error("offsets: must ascend from 0 or more to at most " +
+                              std::to_string(data.size()));
+    auto hashes = empty<std::uint64_t>(count);
+    std::uint64_t* out = hashes.mutable_data();
+    const Unlocked unlocked;
+    for (std::size_t i = 0; i < count; ++i)
+        out[i] = xxh64(data.data() + offset[i], static_cast<std::size_t>(offset[i + 1] - offset[i]));
+    return hashes;
+}
+
+void insert_keys(py::handle blocks_object, py::handle keys_object) {
+    Array<std::uint32_t> blocks("blocks", blocks_object, 2, Alignment::any);
+    blocks.check_length(8, 1);
+    const Array<std::uint64_t> keys("keys", keys_object, 1);
+    std::uint32_t* words = blocks.writable();
+    if (keys.size() > 0 && blocks.size() == 0)
+        throw py::value_error("blocks: at least one block is needed to insert into, got 0");
+    const Unlocked unlocked;
+    bloom_insert(words, blocks.shape(0), keys.data(), keys.size());
+}
+
+py::array_t<bool> test_keys(py::handle blocks_object, py::handle keys_object) {
+    const Array<std::uint32_t> blocks("blocks", blocks_object, 2, Alignment::any);
+    blocks.check_length(8, 1);
+    const Array<std::uint64_t> keys("keys", keys_object, 1);
+    auto found = empty<bool>(keys.size());
+    bool* out = found.mutable_data();
+    const Unlocked unlocked;
+    bloom_test(blocks.data(), blocks.shape(0), keys.data(), keys.size(), out);
+    return found;
+}
+
+py::array_t<std::int32_t> select_rows(py::handle bits_object, py::handle rows_object) {
+    const Array<std::uint64_t> bits("bits", bits_object, 1);
+    const Array<std::int32_t> rows("rows", rows_object, 1);
+    auto positions = empty<std::int32_t>(rows.size());
+    std::int32_t* out = positions.mutable_data();
+    std::size_t count = 0;
+    {
+        const Unlocked unlocked;
+        count = select(bits.data(), bits.size(), rows.data(), rows.size(), out);
+    }
+    return first(std::move(positions), count);
+}
+
+py::array_t<std::int32_t> best_positions(py::handle scores_object, py::handle rows_object,
+                                         std::int64_t k) {
+    const Array<float> scores("scores", scores_object, 1);
+    const Array<std::int32_t> rows("rows", rows_object, 1);
+    rows.check_length(scores.size());
+    auto positions = empty<std::int32_t>(std::min(checked_k(k), rows.size()));
+    std::int32_t* out = positions.mutable_data();
+    const auto count = static_cast<std::size_t>(positions.size());
+    const Unlocked unlocked;
+    top_k(scores.data(), rows.data(), rows.size(), count, out);
+    return positions;
+}
+
+py::tuple merge_lists(const py::sequence& row_lists, const py::sequence& score_lists) {
+    const std::size_t count = row_lists.size();
+    if (score_lists.size() != count)
+        throw py::value_error("scores: " + std::to_string(count) +
+                              " lists are needed, as in rows, got " +
+                              std::to_string(score_lists.size()));
+    if (count > kMaxLists)
+        throw py::value_error("rows: at most " + std::to_string(kMaxLists) +
+                              " lists are allowed, got " + std::to_string(count));
+    std::vector<Array<std::int32_t>> rows;
+    std::vector<Array<float>> scores;
+    std::vector<CandidateList> lists;
+    std::size_t total = 0;
+    for (std::size_t s = 0; s < count; ++s) {
+        const std::string index = "[" + std::to_string(s) + "]";
+        rows.emplace_back("rows" + index, py::object(row_lists[s]), 1);
+        scores.emplace_back("scores" + index, py::object(score_lists[s]), 1);
+        scores.back().check_length(rows.back().size());
+        lists.push_back({rows.back().data(), scores.back().data(), rows.back().size()});
+        total += rows.back().size();
+    }
+    auto merged_rows = empty<std::int32_t>(total);
+    auto merged_scores = empty<float>(total);
+    auto sources = empty<std::uint32_t>(total);
+    std::int32_t* rows_out = merged_rows.mutable_data();
+    float* scores_out = merged_scores.mutable_data();
+    std::uint32_t* sources_out = sources.mutable_data();
+    std::size_t distinct = 0;
+    {
+        const Unlocked unlocked;
+        distinct = merge(lists.data(), count, rows_out, scores_out, sources_out);
+    }
+    return py::make_tuple(first(std::move(merged_rows), distinct),
+                          first(std::move(merged_scores), distinct),
+                          first(std::move(sources), distinct));
+}
+
+py::array_t<float> row_products(py::handle vectors_object, py::handle rows_object,
+                                py::handle queries_object) {
+    const Array<float> vectors("vectors", vectors_object, 2, Alignment::any);
+    const Array<std::int32_t> rows("rows", rows_object, 1);
+    const Array<float> queries("queries", queries_object, 2);
+    queries.check_length(vectors.shape(1), 1);
+    check_rows(rows, vectors.shape(0));
+    py::array_t<float> products({rows.size(), queries.shape(0)});
+    float* out = products.mutable_data();
+    const Unlocked unlocked;
+    dot_rows(vectors.data(), vectors.shape(1), rows.data(), rows.size(), queries.data(),
+             queries.shape(0), out);
+    return products;
+}
+
+py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handle rows_object,
+                                            py::handle relevance_object, std::int64_t k,
+                                            double trade_off) {
+    const Array<float> vectors("vectors", vectors_object, 2, Alignment::any);
+    const Array<std::int32_t> rows("rows", rows_object, 1);
+    const Array<float> relevance("relevance", relevance_object, 1);
+    relevance.check_length(rows.size());
+    const std::size_t count = std::min(checked_k(k), rows.size());
+    check_rows(rows, vectors.shape(0));
+    if (!(trade_off >= 0 && trade_off <= 1))
+        throw py::value_error("trade_off must be between 0 and 1, got " +
+                              std::string(py::str("{:g}").format(trade_off)));
+    auto positions = empty<std::int32_t>(count);
+    std::int32_t* out = positions.mutable_data();
+    const Unlocked unlocked;
+    mmr({vectors.data(), vectors.shape(1), rows.data(), relevance.data(), rows.size()}, count,
+        trade_off, out);
+    return positions;
+}
+
+// A model together with the arrays that it points into.
+class BoundDeepFM {
+public:
+    BoundDeepFM(py::handle item_hidden, py::handle item_factors, py::handle item_bias,
+                py::handle cross_hidden, py::handle cross_linear, py::handle w2, py::handle b2,
+                py::handle w3, py::handle b3, py::handle w_out)
+        : item_hidden_("item_hidden", item_hidden, 2, Alignment::any),
+          item_factors_("item_factors", item_factors, 2, Alignment::any),
+          item_bias_("item_bias", item_bias, 1, Alignment::any),
+          cross_hidden_("cross_hidden", cross_hidden, 2),
+          cross_linear_("cross_linear", cross_linear, 1),
+          w2_("w2", w2, 2),
+          b2_("b2", b2, 1),
+          w3_("w3", w3, 2),
+          b3_("b3", b3, 1),
+          w_out_("w_out", w_out, 1),
+          model_(checked_weights()) {}
+
+    py::array_t<float> score(py::handle user_hidden_object, py::handle user_factors_object,
+                             float user_bias, py::handle rows_object,
+                             py::handle cross_object) const {
+        const DeepFMWeights& w = model_.weights();
+        const Array<float> user_hidden("user_hidden", user_hidden_object, 1);
+        const Array<float> user_factors("user_factors", user_factors_object, 1);
+        const Array<std::int32_t> rows("rows", rows_object, 1);
+        const Array<float> cross("cross", cross_object, 2);
+        user_hidden.check_length(w.hidden1);
+        user_factors.check_length(w.factors);
+        cross.check_length(rows.size()).check_length(w.crosses, 1);
+        check_rows(rows, w.items);
+        auto probabilities = empty<float>(rows.size());
+        float* out = probabilities.mutable_data();
+        const Unlocked unlocked;
+        model_.score({user_hidden.data(), user_factors.data(), user_bias}, rows.data(),
+                     cross.data(), rows.size(), out);
+        return probabilities;
+    }
+
+private:
+    DeepFMWeights checked_weights() const {
+        DeepFMWeights w{};
+        w.items = item_hidden_.shape(0);
+        w.hidden1 = item_hidden_.shape(1);
+        w.factors = item_factors_.check_length(w.items).shape(1);
+        w.crosses = cross_hidden_.check_length(w.hidden1, 1).shape(0);
+        w.hidden2 = w2_.check_length(w.hidden1).shape(1);
+        w.hidden3 = w3_.check_length(w.hidden2).shape(1);
+        w.item_hidden = item_hidden_.data();
+        w.item_factors = item_factors_.data();
+        w.item_bias = item_bias_.check_length(w.items).data();
+        w.cross_hidden = cross_hidden_.data();
+        w.cross_linear = cross_linear_.check_length(w.crosses).data();
+        w.w2 = w2_.data();
+        w.b2 = b2_.check_length(w.hidden2).data();
+        w.w3 = w3_.data();
+        w.b3 = b3_.check_length(w.hidden3).data();
+        w.w_out = w_out_.check_length(w.hidden3).data();
+        return w;
+    }
+
+    Array<float> item_hidden_, item_factors_, item_bias_, cross_hidden_, cross_linear_;
+    Array<float> w2_, b2_, w3_, b3_, w_out_;
+    DeepFM model_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module) {
+    using py::arg;
+    module.def("available_levels", available_levels);
+    module.def("set_level", set_level, arg("name"));
+    module.def("xxh64", hash_slices, arg("data"), arg("offsets"));
+    module.def("bloom_insert", insert_keys, arg("blocks"), arg("keys"));
+    module.def("bloom_test", test_keys, arg("blocks"), arg("keys"));
+    module.def("select", select_rows, arg("bits"), arg("rows"));
+    module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
+    module.def("merge", merge_lists, arg("rows"), arg("scores"));
+    module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
+    module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
+               arg("trade_off"));
+    py::class_<BoundDeepFM>(module, "DeepFM")
+        .def(py::init<py::handle, py::handle, py::handle, py::handle, py::handle, py::handle,
+                      py::handle, py::handle, py::handle, py::handle>(),
+             arg("item_hidden"), arg("item_factors"), arg("item_bias"), arg("cross_hidden"),
+             arg("cross_linear"), arg("w2"), arg("b2"), arg("w3"), arg("b3"), arg("w_out"))
+        .def("score", &BoundDeepFM::score, arg("user_hidden"), arg("user_factors"),
+             arg("user_bias"), arg("rows"), arg("cross"));
+}

@@ -1,0 +1,43 @@
+#include "lanes.inl"
+
+// Each row is summed in the same order whatever stands beside it: equal rows tie exactly.
+template <int Rows>
+inline void dot_block(const float* const* row, const float* query, std::size_t dims,
+                      float* products, std::size_t stride) {
+    Lanes sum[Rows] = {};
+    std::size_t d = 0;
+    for (; d + kLanes <= dims; d += kLanes) {
+        const Lanes q = load(query + d);
+        for (int r = 0; r < Rows; ++r) sum[r] += q * load(row[r] + d);
+    }
+    for (int r = 0; r < Rows; ++r) {
+        float product = total(sum[r]);
+        for (std::size_t i = d; i < dims; ++i) product += query[i] * load_one(row[r] + i);
+        products[static_cast<std::size_t>(r) * stride] = product;
+    }
+}
+
+void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows, std::size_t count,
+              const float* queries, std::size_t query_count, float* products) {
+    constexpr std::size_t kRows = 4;  // hides the latency of one row's sum behind the others
+    constexpr std::size_t kAhead = 8;
+    std::size_t i = 0;
+    for (; i + kRows <= count; i += kRows) {
+        const float* row[kRows];
+        for (std::size_t r = 0; r < kRows; ++r) {
+            row[r] = vectors + static_cast<std::size_t>(rows[i + r]) * dims;
+            if (i + r + kAhead < count) {
+                const float* next = vectors + static_cast<std::size_t>(rows[i + r + kAhead]) * dims;
+                for (std::size_t d = 0; d < dims; d += 16) __builtin_prefetch(next + d);
+            }
+        }
+        for (std::size_t q = 0; q < query_count; ++q)
+            dot_block<kRows>(row, queries + q * dims, dims, products + i * query_count + q,
+                             query_count);
+    }
+    for (; i < count; ++i) {
+        const float* row = vectors + static_cast<std::size_t>(rows[i]) * dims;
+        for (std::size_t q = 0; q < query_count; ++q)
+            dot_block<1>(&row, queries + q * dims, dims, products + i * query_count + q, 1);
+    }
+}
