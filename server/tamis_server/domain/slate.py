@@ -16,7 +16,7 @@ class Shortfall(Enum):
     NO_ELIGIBLE_ITEMS = "no_eligible_items"  # predicates, availability, exclusions leave none
     FEW_ELIGIBLE_ITEMS = "few_eligible_items"  # ... leave fewer than asked
     ALL_SEEN = "all_seen"  # enough are eligible, but the user has met them
-    TIME = "time"  # a source was cut short by the deadline
+    INCOMPLETE_RETRIEVAL = "incomplete_retrieval"  # a source was late or failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,5 +144,5 @@ def _shortfall(ctx: RequestContext, batch: Candidates) -> Shortfall:
         none = ctx.eligible.count == 0
         return Shortfall.NO_ELIGIBLE_ITEMS if none else Shortfall.FEW_ELIGIBLE_ITEMS
     if any(cause.level is not DegradationLevel.FULL for cause in batch.causes):
-        return Shortfall.TIME
+        return Shortfall.INCOMPLETE_RETRIEVAL
     return Shortfall.ALL_SEEN

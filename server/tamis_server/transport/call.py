@@ -1,0 +1,137 @@
+"""What every call has: a request id, a deadline, a line in the access log, and no stack trace out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import code_pb2, status_pb2
+
+from tamis_server.domain.context import Deadline
+from tamis_server.domain.errors import DeadlineExceeded
+from tamis_server.transport.status import status_of
+
+REQUEST_ID = "x-request-id"
+_MAX_REQUEST_ID = 128
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("tamis.access")
+
+Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
+
+
+@dataclass(slots=True)
+class Call:
+    """The call being answered. ``notes`` go to its line in the access log."""
+
+    request_id: str
+    deadline: Deadline
+    notes: dict[str, str | int]
+
+
+_current: ContextVar[Call] = ContextVar("call")
+
+
+def current_call() -> Call:
+    """The call that the running task answers."""
+    return _current.get()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the unary calls of our own services.
+
+    A call without a deadline gets ``default_timeout_s``; one with less than ``min_timeout_s`` left
+    is refused before any work is done for it.
+    """
+
+    def __init__(self, *, default_timeout_s: float, min_timeout_s: float, log_calls: bool) -> None:
+        self._default_timeout_s = default_timeout_s
+        self._min_timeout_s = min_timeout_s
+        self._log_calls = log_calls
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if not method.startswith("/tamis.") or handler is None or not handler.unary_unary:
+            return handler
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            self._wrap(method, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        self._wrapped[method] = wrapped
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            start = perf_counter()
+            remaining = context.time_remaining()
+            if remaining is None:
+                remaining = self._default_timeout_s
+            call = Call(_request_id(context), Deadline.after(remaining), {})
+            _current.set(call)
+            context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+            status = status_pb2.Status(code=code_pb2.CANCELLED)  # unless we get to say another
+            try:
+                if remaining < self._min_timeout_s:
+                    least = f"{self._min_timeout_s * 1e3:g} ms"
+                    raise DeadlineExceeded(f"{remaining * 1e3:.3f} ms left, {least} needed")
+                response = await handler(request, context)
+                status.code = code_pb2.OK
+                return response
+            except Exception as error:  # noqa: BLE001 this is where all errors end
+                status = status_of(error, call.request_id)
+                if status.code == code_pb2.INTERNAL:
+                    log.exception("%s failed", method, extra={"request_id": call.request_id})
+            finally:
+                if self._log_calls:
+                    _log_access(method, call, status.code, perf_counter() - start)
+            return await _refuse(context, status, call)
+
+        return answer
+
+
+async def _refuse(
+    context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status, call: Call
+) -> NoReturn:
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    details = ("grpc-status-details-bin", status.SerializeToString())
+    await context.abort(code, status.message, (details, (REQUEST_ID, call.request_id)))
+
+
+def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= _MAX_REQUEST_ID:
+            return value
+    return uuid4().hex
+
+
+def _log_access(method: str, call: Call, code: int, seconds: float) -> None:
+    access_log.info(
+        "%s %s",
+        method,
+        code_pb2.Code.Name(code),
+        extra={
+            "method": method,
+            "status": code_pb2.Code.Name(code),
+            "request_id": call.request_id,
+            "ms": round(seconds * 1e3, 3),
+            **call.notes,
+        },
+    )

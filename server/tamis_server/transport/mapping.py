@@ -1,0 +1,186 @@
+"""Messages to domain types and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tamis.v1 import item_pb2, recommend_service_pb2 as pb
+from tamis_server.domain.candidates import NO_ROWS, DegradationLevel, Rows, Source
+from tamis_server.domain.context import (
+    Deadline,
+    Event,
+    EventKind,
+    Operator,
+    Predicate,
+    RequestContext,
+)
+from tamis_server.domain.ports import Catalogue, Item
+from tamis_server.domain.slate import Shortfall, Slate
+from tamis_server.transport.validation import DEFAULT_PAGE_SIZE
+
+Request = pb.RecommendRequest | pb.RelatedItemsRequest
+
+_SOURCES = {
+    Source.PERSONAL: (pb.CANDIDATE_SOURCE_PERSONAL, pb.REASON_CODE_MATCHES_TASTE),
+    Source.RECENT: (pb.CANDIDATE_SOURCE_RECENT, pb.REASON_CODE_SIMILAR_TO_RECENT),
+    Source.POPULAR: (pb.CANDIDATE_SOURCE_POPULAR, pb.REASON_CODE_POPULAR),
+    Source.FRESH: (pb.CANDIDATE_SOURCE_FRESH, pb.REASON_CODE_NEW_ARRIVAL),
+    Source.RELATED: (pb.CANDIDATE_SOURCE_RELATED, pb.REASON_CODE_SIMILAR_TO_ITEM),
+}
+_LEVELS = {
+    DegradationLevel.FULL: pb.DEGRADATION_LEVEL_FULL,
+    DegradationLevel.FEWER_CANDIDATES: pb.DEGRADATION_LEVEL_FEWER_CANDIDATES,
+    DegradationLevel.LIGHT_RANKER: pb.DEGRADATION_LEVEL_LIGHT_RANKER,
+    DegradationLevel.RETRIEVAL_ORDER: pb.DEGRADATION_LEVEL_RETRIEVAL_ORDER,
+    DegradationLevel.POPULARITY: pb.DEGRADATION_LEVEL_POPULARITY,
+}
+_SHORTFALLS = {
+    Shortfall.NONE: pb.SHORTFALL_REASON_UNSPECIFIED,
+    Shortfall.NO_ELIGIBLE_ITEMS: pb.SHORTFALL_REASON_NO_ELIGIBLE_ITEMS,
+    Shortfall.FEW_ELIGIBLE_ITEMS: pb.SHORTFALL_REASON_FEW_ELIGIBLE_ITEMS,
+    Shortfall.ALL_SEEN: pb.SHORTFALL_REASON_ALL_SEEN,
+    Shortfall.INCOMPLETE_RETRIEVAL: pb.SHORTFALL_REASON_INCOMPLETE_RETRIEVAL,
+}
+_OPERATORS = {"in": Operator.IN, "not_in": Operator.NOT_IN, "range": Operator.RANGE}
+
+
+def to_context(
+    request: Request,
+    catalogue: Catalogue,
+    *,
+    request_id: str,
+    deadline: Deadline,
+    now: float,
+    anchors: Rows = NO_ROWS,
+) -> RequestContext:
+    """A validated request as the funnel wants it; excluded ids that are unknown become -1."""
+    context = request.context
+    excluded = request.excluded_item_ids
+    return RequestContext(
+        request_id=request_id,
+        user_id=request.user_id,
+        limit=request.page_size or DEFAULT_PAGE_SIZE,
+        deadline=deadline,
+        now=context.time.ToNanoseconds() / 1e9 if context.HasField("time") else now,
+        session_id=request.session_id if isinstance(request, pb.RecommendRequest) else "",
+        surface=context.surface,
+        device=context.device,
+        locale=context.locale,
+        region=context.region,
+        predicates=tuple(_predicate(predicate) for predicate in request.predicates),
+        excluded=catalogue.rows(list(excluded)) if excluded else NO_ROWS,
+        anchors=anchors,
+    )
+
+
+def to_event(event: item_pb2.Event, now: float) -> Event:
+    """A valid event; one without a time happened now."""
+    return Event(
+        event_id=event.event_id,
+        user_id=event.user_id,
+        item_id=event.item_id,
+        kind=EventKind(event.kind),
+        time=event.time.ToNanoseconds() / 1e9 if event.HasField("time") else now,
+        session_id=event.session_id,
+        request_id=event.request_id,
+        position=event.position,
+    )
+
+
+def to_recommended(
+    slate: Slate, catalogue: Catalogue, attributes: Sequence[str]
+) -> list[pb.RecommendedItem]:
+    """The items of a slate, with the attributes asked for."""
+    found = slate.candidates
+    items = []
+    columns = (catalogue.item_ids(found.rows), found.scores.tolist(), found.sources.tolist())
+    for rank, (item_id, score, bits) in enumerate(zip(*columns, strict=True), start=1):
+        sources, reasons = _provenance(bits)
+        items.append(
+            pb.RecommendedItem(
+                item_id=item_id, rank=rank, score=score, sources=sources, reasons=reasons
+            )
+        )
+    if attributes:
+        for item, entry in zip(items, catalogue.items(found.rows, attributes), strict=True):
+            _set_attributes(item.attributes, entry.attributes)
+    return items
+
+
+def to_degradation(slate: Slate) -> pb.Degradation:
+    return pb.Degradation(
+        level=_LEVELS[slate.level],
+        causes=[
+            pb.DegradationCause(stage=cause.stage, reason=cause.reason, level=_LEVELS[cause.level])
+            for cause in slate.causes
+        ],
+    )
+
+
+def to_shortfall(slate: Slate) -> pb.ShortfallReason.ValueType:
+    return _SHORTFALLS[slate.shortfall]
+
+
+def to_trace(slate: Slate) -> pb.Trace:
+    trace = pb.Trace()
+    for stage in slate.trace:
+        message = trace.stages.add(
+            stage=stage.stage,
+            outcome=stage.outcome,
+            candidates_in=stage.rows_in,
+            candidates_out=stage.rows_out,
+            counts=stage.counts,
+        )
+        message.duration.FromNanoseconds(int(stage.seconds * 1e9))
+    trace.duration.FromNanoseconds(int(sum(stage.seconds for stage in slate.trace) * 1e9))
+    return trace
+
+
+def to_item(item: Item) -> item_pb2.Item:
+    message = item_pb2.Item(
+        item_id=item.item_id,
+        title=item.title,
+        text=item.text,
+        image=item.image,
+        available=item.available,
+    )
+    _set_attributes(message.attributes, item.attributes)
+    return message
+
+
+@lru_cache(maxsize=1024)
+def _provenance(
+    bits: int,
+) -> tuple[list[pb.CandidateSource.ValueType], list[pb.ReasonCode.ValueType]]:
+    pairs = [_SOURCES[source] for source in Source if bits >> source & 1]
+    return [source for source, _ in pairs], [reason for _, reason in pairs]
+
+
+def _predicate(predicate: pb.Predicate) -> Predicate:
+    condition = predicate.WhichOneof("condition")
+    operator = _OPERATORS[str(condition)]
+    if operator is Operator.RANGE:
+        bounds = predicate.range
+        low = bounds.minimum if bounds.HasField("minimum") else None
+        high = bounds.maximum if bounds.HasField("maximum") else None
+        return Predicate(predicate.attribute, operator, low=low, high=high)
+    values = getattr(predicate, str(condition)).values
+    given = tuple(getattr(value, str(value.WhichOneof("kind"))) for value in values)
+    return Predicate(predicate.attribute, operator, values=given)
+
+
+def _set_attributes(messages: Any, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        message = messages[name]
+        if isinstance(value, bool | np.bool_):
+            message.boolean = bool(value)
+        elif isinstance(value, str):
+            message.text = value
+        elif isinstance(value, list):
+            message.tags.values.extend(value)
+        else:
+            message.number = float(value)

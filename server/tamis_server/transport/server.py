@@ -1,0 +1,115 @@
+"""The gRPC server: what listens, what it says of its health, and how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tamis.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    event_service_pb2,
+    event_service_pb2_grpc,
+    recommend_service_pb2,
+    recommend_service_pb2_grpc,
+)
+from tamis_server.domain.errors import TamisError
+from tamis_server.domain.ports import UserStateStore
+from tamis_server.funnel.engine import Engines
+from tamis_server.transport.call import CallInterceptor
+from tamis_server.transport.servicers import (
+    AdminServicer,
+    CatalogServicer,
+    EventServicer,
+    RecommendServicer,
+    ServerStatus,
+)
+
+SERVICES = tuple(
+    proto.DESCRIPTOR.services_by_name[name].full_name
+    for proto, name in (
+        (recommend_service_pb2, "RecommendService"),
+        (event_service_pb2, "EventService"),
+        (catalog_service_pb2, "CatalogService"),
+        (admin_service_pb2, "AdminService"),
+    )
+)
+
+
+class CannotListen(TamisError):
+    """The address can't be bound."""
+
+
+class GrpcServer:
+    """All services, health per service name, and reflection, on one address."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        store: UserStateStore,
+        status: Callable[[], ServerStatus],
+        interceptor: CallInterceptor,
+        *,
+        max_connection_age_s: float,
+        drain_s: float,
+    ) -> None:
+        self._drain_s = drain_s
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[interceptor],
+            options=[
+                ("grpc.max_receive_message_length", 16 << 20),
+                ("grpc.max_send_message_length", 64 << 20),
+                ("grpc.so_reuseport", 0),
+                # connections end by age, so that clients look their server up again
+                ("grpc.max_connection_age_ms", int(max_connection_age_s * 1e3)),
+                ("grpc.max_connection_age_grace_ms", int(drain_s * 1e3)),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ],
+        )
+        recommend_service_pb2_grpc.add_RecommendServiceServicer_to_server(
+            RecommendServicer(engines), self._server
+        )
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(
+            EventServicer(store), self._server
+        )
+        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
+            CatalogServicer(engines), self._server
+        )
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
+            AdminServicer(engines, status), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, listen: str) -> int:
+        """Listen on host:port and return the port. Not serving until told so."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise CannotListen(f"can't listen on {listen}: {error}") from None
+        await self._server.start()
+        return port
+
+    async def serve(self) -> None:
+        """Say that requests are welcome."""
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, delay_s: float) -> None:
+        """NOT_SERVING first; after ``delay_s`` no new calls; those in flight are answered."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(delay_s)
+        await self._server.stop(self._drain_s)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)

@@ -1,0 +1,57 @@
+"""One table from our errors to gRPC's, with details a client can read."""
+
+from __future__ import annotations
+
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from tamis_server.domain.errors import (
+    DeadlineExceeded,
+    DependencyFailed,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    TamisError,
+)
+
+_CODES: dict[type[TamisError], int] = {
+    InvalidRequest: code_pb2.INVALID_ARGUMENT,
+    NotFound: code_pb2.NOT_FOUND,
+    DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+    Overloaded: code_pb2.RESOURCE_EXHAUSTED,
+    DependencyFailed: code_pb2.UNAVAILABLE,
+}
+
+
+def status_of(error: Exception, request_id: str) -> status_pb2.Status:
+    """The google.rpc.Status a caller gets. What is our own fault says no more than its request id."""
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    if code is None:
+        message = f"internal error; the server's log has it under request {request_id}"
+        return status_pb2.Status(code=code_pb2.INTERNAL, message=message)
+    status = status_pb2.Status(code=code, message=str(error))
+    if isinstance(error, InvalidRequest):
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(
+                field=violation.field, description=violation.description
+            )
+            for violation in error.violations
+        ]
+        _attach(status, error_details_pb2.BadRequest(field_violations=violations))
+    if isinstance(error, Overloaded):
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        _attach(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    _attach(status, error_details_pb2.RequestInfo(request_id=request_id))
+    return status
+
+
+def _attach(
+    status: status_pb2.Status,
+    detail: error_details_pb2.BadRequest
+    | error_details_pb2.RetryInfo
+    | error_details_pb2.RequestInfo,
+) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)

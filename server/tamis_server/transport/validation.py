@@ -1,0 +1,191 @@
+"""What a request may hold. Everything wrong with it is found at once, each by its field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tamis.v1 import item_pb2, recommend_service_pb2 as pb
+from tamis_server.domain.errors import FieldViolation, InvalidRequest
+from tamis_server.domain.ports import AttributeType
+
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 500
+MAX_ID_BYTES = 256
+MAX_EXCLUDED = 10_000
+MAX_PREDICATES = 32
+MAX_VALUES = 1_000
+MAX_BATCH = 1_000
+MAX_ANCHORS = 10
+MAX_EVENTS = 10_000
+MAX_ITEMS = 1_000
+EARLIEST = 946_684_800.0  # 2000-01-01
+MAX_AHEAD_S = 86_400.0
+
+_KIND_OF_VALUE = {"category": "text", "tags": "text", "number": "number", "boolean": "boolean"}
+Request = pb.RecommendRequest | pb.RelatedItemsRequest
+
+
+class Violations:
+    """Collects what is wrong."""
+
+    def __init__(self) -> None:
+        self.found: list[FieldViolation] = []
+
+    def add(self, field: str, description: str) -> None:
+        self.found.append(FieldViolation(field, description))
+
+    def identifier(self, field: str, value: str, *, required: bool) -> None:
+        size = len(value.encode())
+        if required and not value:
+            self.add(field, "is empty, must be given")
+        elif size > MAX_ID_BYTES:
+            self.add(field, f"has {size} bytes, at most {MAX_ID_BYTES} are allowed")
+        elif not value.isprintable():
+            self.add(field, "has characters that are not printable, none are allowed")
+
+    def count(self, field: str, values: Sequence[object], most: int, *, least: int = 0) -> None:
+        if not least <= len(values) <= most:
+            self.add(field, f"has {len(values)} entries, {least} to {most} are allowed")
+
+    def raise_if_any(self) -> None:
+        if self.found:
+            raise InvalidRequest(self.found)
+
+
+def check_recommend(request: pb.RecommendRequest, known: Mapping[str, AttributeType]) -> None:
+    """Raises InvalidRequest."""
+    violations = Violations()
+    violations.identifier("session_id", request.session_id, required=False)
+    _check_common(violations, request, known)
+    violations.raise_if_any()
+
+
+def check_related(request: pb.RelatedItemsRequest, known: Mapping[str, AttributeType]) -> None:
+    """Raises InvalidRequest."""
+    violations = Violations()
+    violations.count("item_ids", request.item_ids, MAX_ANCHORS, least=1)
+    _check_ids(violations, "item_ids", request.item_ids)
+    _check_common(violations, request, known)
+    violations.raise_if_any()
+
+
+def check_count(field: str, values: Sequence[object], most: int) -> None:
+    """Raises InvalidRequest unless there are 1 to ``most`` values."""
+    violations = Violations()
+    violations.count(field, values, most, least=1)
+    violations.raise_if_any()
+
+
+def check_items(
+    item_ids: Sequence[str], attributes: Sequence[str], known: Mapping[str, AttributeType]
+) -> None:
+    """Raises InvalidRequest."""
+    violations = Violations()
+    violations.count("item_ids", item_ids, MAX_ITEMS, least=1)
+    _check_ids(violations, "item_ids", item_ids)
+    _check_attributes(violations, attributes, known)
+    violations.raise_if_any()
+
+
+def event_problems(event: item_pb2.Event, now: float) -> list[str]:
+    """What is wrong with one event; empty when nothing is."""
+    violations = Violations()
+    violations.identifier("event_id", event.event_id, required=True)
+    violations.identifier("user_id", event.user_id, required=True)
+    violations.identifier("item_id", event.item_id, required=True)
+    violations.identifier("session_id", event.session_id, required=False)
+    violations.identifier("request_id", event.request_id, required=False)
+    if event.kind not in item_pb2.EventKind.values() or not event.kind:
+        names = ", ".join(item_pb2.EventKind.keys()[1:])
+        violations.add("kind", f"is {event.kind}, allowed are {names}")
+    if event.position < 0:
+        violations.add("position", f"is {event.position}, must not be negative")
+    if event.HasField("time"):
+        _check_time(violations, "time", event.time.seconds, now)
+    return [f"{violation.field} {violation.description}" for violation in violations.found]
+
+
+def _check_common(
+    violations: Violations, request: Request, known: Mapping[str, AttributeType]
+) -> None:
+    violations.identifier("user_id", request.user_id, required=False)
+    if not 0 <= request.page_size <= MAX_PAGE_SIZE:
+        violations.add(
+            "page_size",
+            f"is {request.page_size}, allowed are 1 to {MAX_PAGE_SIZE}, "
+            f"or 0 for {DEFAULT_PAGE_SIZE}",
+        )
+    for name in ("surface", "device", "locale", "region"):
+        violations.identifier(f"context.{name}", getattr(request.context, name), required=False)
+    if request.context.HasField("time") and request.context.time.seconds < EARLIEST:
+        violations.add("context.time", "is before 2000")
+    violations.count("excluded_item_ids", request.excluded_item_ids, MAX_EXCLUDED)
+    if len(request.excluded_item_ids) <= MAX_EXCLUDED:
+        _check_ids(violations, "excluded_item_ids", request.excluded_item_ids)
+    violations.count("predicates", request.predicates, MAX_PREDICATES)
+    for position, predicate in enumerate(request.predicates[:MAX_PREDICATES]):
+        _check_predicate(violations, f"predicates[{position}]", predicate, known)
+    _check_attributes(violations, request.attributes, known)
+
+
+def _check_ids(violations: Violations, field: str, item_ids: Sequence[str]) -> None:
+    for position, item_id in enumerate(item_ids):
+        violations.identifier(f"{field}[{position}]", item_id, required=True)
+
+
+def _check_attributes(
+    violations: Violations, names: Sequence[str], known: Mapping[str, AttributeType]
+) -> None:
+    for position, name in enumerate(names):
+        if name not in known:
+            violations.add(f"attributes[{position}]", _unknown(name, known))
+
+
+def _check_predicate(
+    violations: Violations, field: str, predicate: pb.Predicate, known: Mapping[str, AttributeType]
+) -> None:
+    attribute = known.get(predicate.attribute)
+    if attribute is None:
+        violations.add(f"{field}.attribute", _unknown(predicate.attribute, known))
+        return
+    condition = predicate.WhichOneof("condition")
+    if condition is None:
+        violations.add(field, "has no condition, one of in, not_in, range must be given")
+    elif condition == "range":
+        _check_range(violations, f"{field}.range", predicate.range, attribute)
+    else:
+        values = getattr(predicate, condition).values
+        violations.count(f"{field}.{condition}.values", values, MAX_VALUES)
+        wanted = _KIND_OF_VALUE[attribute.kind]
+        for position, value in enumerate(values[:MAX_VALUES]):
+            given = value.WhichOneof("kind")
+            if given != wanted:
+                violations.add(
+                    f"{field}.{condition}.values[{position}]",
+                    f"is {given or 'missing'}, {attribute.name} ({attribute.kind}) takes {wanted}",
+                )
+
+
+def _check_range(
+    violations: Violations, field: str, bounds: pb.Range, attribute: AttributeType
+) -> None:
+    if attribute.kind != "number":
+        violations.add(field, f"is for numbers, {attribute.name} is of kind {attribute.kind}")
+    if math.isnan(bounds.minimum) or math.isnan(bounds.maximum):
+        violations.add(field, "has a bound that is not a number")
+    both = bounds.HasField("minimum") and bounds.HasField("maximum")
+    if both and bounds.minimum > bounds.maximum:
+        violations.add(field, f"is empty: minimum {bounds.minimum:g} > maximum {bounds.maximum:g}")
+
+
+def _check_time(violations: Violations, field: str, seconds: float, now: float) -> None:
+    if seconds < EARLIEST:
+        violations.add(field, "is before 2000")
+    elif seconds > now + MAX_AHEAD_S:
+        violations.add(field, "is more than a day in the future")
+
+
+def _unknown(name: str, known: Mapping[str, AttributeType]) -> str:
+    names = ", ".join(sorted(known)) or "none"
+    return f"{name!r} is no attribute of this catalogue; there are {names}"
