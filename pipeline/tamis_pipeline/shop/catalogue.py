@@ -74,9 +74,7 @@ def _product(
     style = _pick(rng, words.STYLES, category.styles)
     brand = _pick(rng, words.BRANDS, [4.0 if style in b.styles else 0.25 for b in words.BRANDS])
     cut = _pick(rng, category.cuts)
-    material = _pick(rng, category.materials)
-    if cut == "denim jacket":
-        material = "denim"
+    material = _pick(rng, words.CUT_MATERIALS.get(cut, category.materials))
     palette = words.DENIM_COLOURS if "denim" in material else words.STYLE_COLOURS[style]
     colour = _pick(
         rng, tuple(words.COLOURS), [12.0 if c in palette else 0.4 for c in words.COLOURS]

@@ -142,6 +142,28 @@ CATEGORIES = (
     ),
 )  # fmt: skip
 
+# cuts that only some of their category's materials suit
+CUT_MATERIALS = {
+    "oxford shirt": ("cotton",),
+    "bomber jacket": ("nylon", "leather"),
+    "blazer": ("wool", "linen"),
+    "rain jacket": ("nylon", "recycled nylon"),
+    "denim jacket": ("denim",),
+    "puffer jacket": ("nylon", "recycled nylon"),
+    "wool coat": ("wool",),
+    "trench coat": ("cotton gabardine",),
+    "parka": ("recycled nylon", "cotton gabardine"),
+    "duffle coat": ("wool",),
+    "joggers": ("jersey",),
+    "running shorts": ("jersey", "recycled nylon"),
+    "running shoes": ("mesh",),
+    "high-top sneakers": ("leather", "canvas", "suede"),
+    "beanie": ("merino",),
+    "bucket hat": ("cotton", "corduroy"),
+    "baseball cap": ("cotton", "corduroy"),
+    "square scarf": ("silk", "cotton"),
+    "pleated skirt": ("viscose", "wool"),
+}
 STYLE_COLOURS = {
     "classic": ("navy", "camel", "white", "burgundy", "grey", "beige", "black"),
     "street": ("black", "charcoal", "orange", "white", "olive", "red", "blue"),

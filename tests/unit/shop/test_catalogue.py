@@ -9,6 +9,7 @@ from tamis_pipeline.shop.catalogue import DAY, END, NEW_DAYS, Product, make_prod
 from tamis_pipeline.shop.vocabulary import (
     CATEGORIES,
     COLOURS,
+    CUT_MATERIALS,
     GENDERS,
     OCCASIONS,
     PATTERNS,
@@ -79,5 +80,6 @@ def test_the_weights_of_a_category_fit_what_they_weigh() -> None:
         assert len(category.patterns) == len(PATTERNS)
         assert category.women + category.men <= 1.0
     assert len(GENDERS) == 3
+    assert CUT_MATERIALS.keys() <= {cut for category in CATEGORIES for cut in category.cuts}
     assert STYLE_COLOURS.keys() == OCCASIONS.keys() == set(STYLES)
     assert all(colour in COLOURS for palette in STYLE_COLOURS.values() for colour in palette)
