@@ -1,0 +1,7 @@
+"""A thin client: several channels, deadlines, retries where they are safe, errors one can read."""
+
+from tamis_client.aio import AsyncTamisClient
+from tamis_client.client import TamisClient
+from tamis_client.errors import RequestFailed, Violation
+
+__all__ = ["AsyncTamisClient", "RequestFailed", "TamisClient", "Violation"]
