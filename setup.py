@@ -1,5 +1,6 @@
 """Maps the source roots to packages and builds the native kernels. All else is in pyproject.toml."""
 
+import os
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
@@ -29,7 +30,12 @@ setup(
             ),
             cxx_std=17,
             # the baseline only: instruction-set variants are chosen at run time
-            extra_compile_args=["-O3", "-fno-math-errno", "-Wall", "-Wextra"],
+            extra_compile_args=[
+                os.environ.get("TAMIS_KERNELS_OPTIMIZE", "-O3"),
+                "-fno-math-errno",
+                "-Wall",
+                "-Wextra",
+            ],
         )
     ],
     cmdclass={"build_ext": build_ext},

@@ -1,25 +1,24 @@
-"""The kernels in obvious NumPy: what each one means, and what every tier is tested against."""
+"""The kernels in obvious NumPy: what every native level is tested against.
+
+Arguments, results and errors are described once, on the public functions of `tamis_kernels`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-UInt32 = npt.NDArray[np.uint32]
-UInt64 = npt.NDArray[np.uint64]
+from tamis_kernels.arguments import check, check_k, check_length, check_rows
 
-_P1, _P2, _P3, _P4, _P5 = (
-    0x9E3779B185EBCA87,
-    0xC2B2AE3D27D4EB4F,
-    0x165667B19E3779F9,
-    0x85EBCA77C2B2AE63,
-    0x27D4EB2F165667C5,
-)
-_U64 = (1 << 64) - 1
+_P1 = 0x9E3779B185EBCA87
+_P2 = 0xC2B2AE3D27D4EB4F
+_P3 = 0x165667B19E3779F9
+_P4 = 0x85EBCA77C2B2AE63
+_P5 = 0x27D4EB2F165667C5
+_MASK = 0xFFFFFFFFFFFFFFFF
 _SALT = np.array(
     [
         0x47B6137B,
@@ -31,313 +30,248 @@ _SALT = np.array(
         0x9EFC4947,
         0x5C6BFB31,
     ],
-    np.uint32,
+    dtype=np.uint32,
 )
+MAX_LISTS = 32
 
 
-def xxh64(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> UInt64:
-    """XXH64 with seed 0 (xxHash specification) of each slice.
-
-    data uint8[bytes]; offsets int64[n + 1], slice i being data[offsets[i]:offsets[i + 1]];
-    returns uint64[n].
-    """
-    _check("data", data, np.uint8, 1)
-    _check("offsets", offsets, np.int64, 1)
-    if offsets.shape[0] < 1 or offsets[0] < 0 or offsets[-1] > data.shape[0]:
-        raise ValueError("offsets: must begin at 0 or later and end within data")
-    if (np.diff(offsets) < 0).any():
-        raise ValueError("offsets: must not decrease")
-    raw = data.tobytes()
-    pairs = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    return np.array([_xxh64(raw[start:end]) for start, end in pairs], np.uint64)
+def _rotate(x: int, bits: int) -> int:
+    return (x << bits | x >> (64 - bits)) & _MASK
 
 
-def _rotate(value: int, bits: int) -> int:
-    return ((value << bits) | (value >> (64 - bits))) & _U64
+def _round(accumulator: int, lane: int) -> int:
+    return _rotate((accumulator + lane * _P2) & _MASK, 31) * _P1 & _MASK
 
 
-def _round(state: int, lane: int) -> int:
-    return _rotate((state + lane * _P2) & _U64, 31) * _P1 & _U64
-
-
-def _xxh64(raw: bytes) -> int:
-    at, length = 0, len(raw)
+def _xxh64(text: bytes) -> int:
+    length, at, h = len(text), 0, _P5
     if length >= 32:
-        states = [(_P1 + _P2) & _U64, _P2, 0, -_P1 & _U64]
-        while at + 32 <= length:
-            for lane in range(4):
-                word = int.from_bytes(raw[at + 8 * lane : at + 8 * lane + 8], "little")
-                states[lane] = _round(states[lane], word)
-            at += 32
-        turns = zip(states, (1, 7, 12, 18), strict=True)
-        value = sum(_rotate(state, bits) for state, bits in turns) & _U64
-        for state in states:
-            value = ((value ^ _round(0, state)) * _P1 + _P4) & _U64
-    else:
-        value = _P5
-    value = (value + length) & _U64
-    while at + 8 <= length:
-        value ^= _round(0, int.from_bytes(raw[at : at + 8], "little"))
-        value = (_rotate(value, 27) * _P1 + _P4) & _U64
-        at += 8
-    if at + 4 <= length:
-        value ^= int.from_bytes(raw[at : at + 4], "little") * _P1 & _U64
-        value = (_rotate(value, 23) * _P2 + _P3) & _U64
+        lanes = [(_P1 + _P2) & _MASK, _P2, 0, -_P1 & _MASK]
+        for at in range(0, length - 31, 32):
+            words = np.frombuffer(text, dtype="<u8", count=4, offset=at).tolist()
+            lanes = [_round(lane, word) for lane, word in zip(lanes, words, strict=True)]
+        at = length - length % 32
+        h = sum(_rotate(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True))
+        for lane in lanes:
+            h = ((h ^ _round(0, lane)) * _P1 + _P4) & _MASK
+    h = (h + length) & _MASK
+    for word in np.frombuffer(text, dtype="<u8", count=(length - at) // 8, offset=at).tolist():
+        h = (_rotate(h ^ _round(0, word), 27) * _P1 + _P4) & _MASK
+    at = length - length % 8
+    if length - at >= 4:
+        h ^= int.from_bytes(text[at : at + 4], "little") * _P1 & _MASK
+        h = (_rotate(h, 23) * _P2 + _P3) & _MASK
         at += 4
-    for byte in raw[at:]:
-        value = _rotate(value ^ byte * _P5 & _U64, 11) * _P1 & _U64
-    value = (value ^ value >> 33) * _P2 & _U64
-    value = (value ^ value >> 29) * _P3 & _U64
-    return value ^ value >> 32
+    for byte in text[at:]:
+        h = _rotate(h ^ (byte * _P5 & _MASK), 11) * _P1 & _MASK
+    h = (h ^ h >> 33) * _P2 & _MASK
+    h = (h ^ h >> 29) * _P3 & _MASK
+    return h ^ h >> 32
 
 
-def _block_masks(blocks: UInt32, keys: UInt64) -> tuple[npt.NDArray[np.int64], UInt32]:
-    """Which block each key is in, and its bit in each of the block's eight words."""
+def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    check("data", data, np.uint8, 1)
+    check("offsets", offsets, np.int64, 1)
+    if len(offsets) == 0:
+        raise ValueError("offsets: one more entry than slices is needed, got 0")
+    bounds = np.concatenate([[0], offsets, [len(data)]])
+    if (np.diff(bounds) < 0).any():
+        raise ValueError(f"offsets: must ascend from 0 or more to at most {len(data)}")
+    hashes = [_xxh64(data[start:end].tobytes()) for start, end in pairwise(offsets)]
+    return np.array(hashes, dtype=np.uint64)
+
+
+def _masks(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    low = keys.astype(np.uint32)  # wraps to the low 32 bits
+    masks: NDArray[np.uint32] = np.uint32(1) << ((low[:, None] * _SALT) >> np.uint32(27))
+    return masks
+
+
+def _block_of(keys: NDArray[np.uint64], blocks: int) -> NDArray[np.int64]:
     high = keys >> np.uint64(32)
-    block = (high * np.uint64(blocks.shape[0])) >> np.uint64(32)
-    low = (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    bits = (low[:, None] * _SALT) >> np.uint32(27)
-    return block.astype(np.int64), np.uint32(1) << bits
+    return ((high * np.uint64(blocks)) >> np.uint64(32)).astype(np.int64)
 
 
-def bloom_insert(blocks: UInt32, keys: UInt64) -> None:
-    """Insert into a split-block Bloom filter (Apache Parquet format, BloomFilter.md), in place.
+def _check_blocks(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
+    check("blocks", blocks, np.uint32, 2)
+    check_length("blocks", blocks, 8, axis=1)
+    check("keys", keys, np.uint64, 1)
 
-    blocks uint32[b, 8], writable; keys uint64[n]: hashes, used as they are.
-    """
-    _check("blocks", blocks, np.uint32, 2)
-    _check("keys", keys, np.uint64, 1)
-    if blocks.shape[1] != 8:
-        raise ValueError(f"blocks: shape {blocks.shape}, must be [b, 8]")
+
+def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
+    _check_blocks(blocks, keys)
     if not blocks.flags.writeable:
-        raise ValueError("blocks: read-only, must be writable")
-    if blocks.shape[0] == 0:
-        if keys.shape[0]:
-            raise ValueError("blocks: has no block to insert into")
+        raise ValueError("blocks: a writable array is needed")
+    if len(keys) == 0:
         return
-    block, masks = _block_masks(blocks, keys)
-    np.bitwise_or.at(blocks, block, masks)
+    if len(blocks) == 0:
+        raise ValueError("blocks: at least one block is needed to insert into, got 0")
+    np.bitwise_or.at(blocks, _block_of(keys, len(blocks)), _masks(keys))
 
 
-def bloom_test(blocks: UInt32, keys: UInt64) -> npt.NDArray[np.bool_]:
-    """bool[n]: False for keys that were surely never inserted. No blocks: all False."""
-    _check("blocks", blocks, np.uint32, 2)
-    _check("keys", keys, np.uint64, 1)
-    if blocks.shape[1] != 8:
-        raise ValueError(f"blocks: shape {blocks.shape}, must be [b, 8]")
-    if blocks.shape[0] == 0:
-        return np.zeros(keys.shape[0], np.bool_)
-    block, masks = _block_masks(blocks, keys)
-    found: npt.NDArray[np.bool_] = ((blocks[block] & masks) == masks).all(axis=1)
+def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    _check_blocks(blocks, keys)
+    if len(blocks) == 0:
+        return np.zeros(len(keys), dtype=np.bool_)
+    masks = _masks(keys)
+    found: NDArray[np.bool_] = (blocks[_block_of(keys, len(blocks))] & masks == masks).all(axis=1)
     return found
 
 
-def select(bits: UInt64, rows: Int32) -> Int32:
-    """int32[m]: the positions i, ascending, where bit rows[i] is set. Rows outside: not set.
-
-    bits uint64[w], bit r of the set being bit r % 64 of word r // 64; rows int32[n].
-    """
-    _check("bits", bits, np.uint64, 1)
-    _check("rows", rows, np.int32, 1)
-    inside = (rows >= 0) & (rows < 64 * bits.shape[0])
-    safe = np.where(inside, rows, 0)
-    if not bits.shape[0]:
-        return np.empty(0, np.int32)
-    shift = (safe & 63).astype(np.uint64)
-    word = bits[safe >> 6]
-    is_set = inside & ((word >> shift) & np.uint64(1)).astype(np.bool_)
-    return np.flatnonzero(is_set).astype(np.int32)
+def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    check("bits", bits, np.uint64, 1)
+    check("rows", rows, np.int32, 1)
+    positions = np.flatnonzero((rows >= 0) & (rows < 64 * len(bits)))
+    inside = rows[positions]
+    is_set = (bits[inside >> 6] >> (inside & 63).astype(np.uint64)) & np.uint64(1) == 1
+    selected: NDArray[np.int32] = positions[is_set].astype(np.int32)
+    return selected
 
 
-def top_k(scores: Float32, rows: Int32, k: int) -> Int32:
-    """int32[min(k, n)]: positions of the best scores, best first; ties by row; NaN last."""
-    _check("scores", scores, np.float32, 1)
-    _check("rows", rows, np.int32, 1)
-    _same_length("rows", rows, scores)
-    _not_negative("k", k)
-    # sorted by (is NaN, score descending, row); + 0.0 makes -0.0 equal 0.0
-    missing = np.isnan(scores)
-    keys = np.where(missing, np.float32(0), -scores + np.float32(0))
-    return np.lexsort((rows, keys, missing))[:k].astype(np.int32)
+def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
+    check("scores", scores, np.float32, 1)
+    check("rows", rows, np.int32, 1)
+    check_length("rows", rows, len(scores))
+    check_k(k)
+    order = np.lexsort((rows, -scores))  # stable, and sorts NaN last
+    return order[:k].astype(np.int32)
 
 
-def merge(rows: Sequence[Int32], scores: Sequence[Float32]) -> tuple[Int32, Float32, UInt32]:
-    """Join at most 32 lists, each item once, in order of first appearance.
-
-    Returns rows int32[m], the sum of each row's scores float32[m] and a bit per list that had it
-    uint32[m]. Negative rows and NaN scores are holes; within a list a row's first entry counts.
-    """
+def merge(
+    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]:
     if len(rows) != len(scores):
-        raise ValueError(f"scores: {len(scores)} lists for {len(rows)} lists of rows")
-    if len(rows) > 32:
-        raise ValueError(f"rows: {len(rows)} lists, at most 32")
-    found: dict[int, tuple[np.float32, int]] = {}
-    for number, (some_rows, some_scores) in enumerate(zip(rows, scores, strict=True)):
-        _check(f"rows[{number}]", some_rows, np.int32, 1)
-        _check(f"scores[{number}]", some_scores, np.float32, 1)
-        _same_length(f"scores[{number}]", some_scores, some_rows)
-        for row, score in zip(some_rows.tolist(), some_scores, strict=True):
-            total, sources = found.get(row, (np.float32(0), 0))
-            if row < 0 or np.isnan(score) or sources >> number & 1:
+        raise ValueError(f"scores: {len(rows)} lists are needed, as in rows, got {len(scores)}")
+    if len(rows) > MAX_LISTS:
+        raise ValueError(f"rows: at most {MAX_LISTS} lists are allowed, got {len(rows)}")
+    total: dict[int, np.float32] = {}
+    sources: dict[int, int] = {}
+    for s, (row_list, score_list) in enumerate(zip(rows, scores, strict=True)):
+        check(f"rows[{s}]", row_list, np.int32, 1)
+        check(f"scores[{s}]", score_list, np.float32, 1)
+        check_length(f"scores[{s}]", score_list, len(row_list))
+        for row, score in zip(row_list.tolist(), score_list, strict=True):
+            if row < 0 or np.isnan(score) or sources.get(row, 0) >> s & 1:
                 continue
-            found[row] = (np.float32(total + score), sources | 1 << number)
+            total[row] = total[row] + score if row in total else score
+            sources[row] = sources.get(row, 0) | 1 << s
     return (
-        np.array(list(found), np.int32),
-        np.array([total for total, _ in found.values()], np.float32),
-        np.array([sources for _, sources in found.values()], np.uint32),
+        np.array(list(total), dtype=np.int32),
+        np.array(list(total.values()), dtype=np.float32),
+        np.array(list(sources.values()), dtype=np.uint32),
     )
 
 
-def dot_rows(vectors: Float32, rows: Int32, queries: Float32) -> Float32:
-    """float32[m, q]: products of vectors[rows] with each query.
-
-    vectors float32[n, d]; rows int32[m]; queries float32[q, d].
-    """
-    _check("vectors", vectors, np.float32, 2)
-    _check("rows", rows, np.int32, 1)
-    _check("queries", queries, np.float32, 2)
-    if queries.shape[1] != vectors.shape[1]:
-        raise ValueError(f"queries: width {queries.shape[1]}, vectors have {vectors.shape[1]}")
-    _within(rows, vectors.shape[0])
-    product: Float32 = vectors[rows] @ queries.T
-    return product
+def dot_rows(
+    vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    check("vectors", vectors, np.float32, 2)
+    check("rows", rows, np.int32, 1)
+    check("queries", queries, np.float32, 2)
+    check_length("queries", queries, vectors.shape[1], axis=1)
+    check_rows(rows, len(vectors))
+    # einsum rather than a BLAS product: equal rows then give equal sums wherever they stand
+    products: NDArray[np.float32] = np.einsum("md,qd->mq", vectors[rows], queries)
+    return products
 
 
-def mmr(vectors: Float32, rows: Int32, relevance: Float32, k: int, trade_off: float) -> Int32:
-    """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
-
-    int32[min(k, m)]: positions in the order picked, each maximising
-    ``trade_off * relevance - (1 - trade_off) * (largest product with what was picked)``; the first
-    is the most relevant. NaN relevance comes last; ties go to the smaller row.
-    vectors float32[n, d], unit length for cosine; rows int32[m]; relevance float32[m].
-    """
-    _check("vectors", vectors, np.float32, 2)
-    _check("rows", rows, np.int32, 1)
-    _check("relevance", relevance, np.float32, 1)
-    _same_length("relevance", relevance, rows)
-    _not_negative("k", k)
+def mmr(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    check("vectors", vectors, np.float32, 2)
+    check("rows", rows, np.int32, 1)
+    check("relevance", relevance, np.float32, 1)
+    check_length("relevance", relevance, len(rows))
+    check_k(k)
+    check_rows(rows, len(vectors))
     if not 0.0 <= trade_off <= 1.0:
-        raise ValueError(f"trade_off: {trade_off}, must be in 0..1")
-    _within(rows, vectors.shape[0])
-    embedded = vectors[rows]
-    gain = np.float32(trade_off)
-    nearest = np.full(rows.shape[0], -np.inf, np.float32)
-    left = np.ones(rows.shape[0], np.bool_)
+        raise ValueError(f"trade_off must be between 0 and 1, got {trade_off:g}")
+    candidates = vectors[rows]
+    weight, penalty = np.float32(trade_off), np.float32(1.0 - trade_off)
+    nearest = np.full(len(rows), -np.inf, dtype=np.float32)
+    left = np.arange(len(rows))
+    objective = relevance
     picked: list[int] = []
-    for _ in range(min(k, rows.shape[0])):
-        value = relevance if not picked else gain * relevance - (1 - gain) * nearest
-        missing = np.isnan(relevance)
-        order = np.lexsort((rows, np.where(missing, 0, -value + np.float32(0)), missing, ~left))
-        best = int(order[0])
-        picked.append(best)
-        left[best] = False
-        nearest = np.maximum(nearest, embedded @ embedded[best])
-    return np.array(picked, np.int32)
+    while len(picked) < k and len(left):
+        best = left[np.lexsort((rows[left], -objective[left]))[0]]
+        picked.append(int(best))
+        left = left[left != best]
+        with np.errstate(invalid="ignore"):
+            similarity = np.einsum("md,d->m", candidates, candidates[best])
+            np.maximum(nearest, np.where(np.isnan(similarity), 0, similarity), out=nearest)
+            objective = weight * relevance - penalty * nearest
+    return np.array(picked, dtype=np.int32)
 
 
 class DeepFM:
-    """The candidates' half of a factorised DeepFM (Guo et al., IJCAI 2017).
-
-    item_hidden float32[n, h1], item_factors float32[n, e], item_bias float32[n]: the items' parts;
-    cross_hidden float32[x, h1], cross_linear float32[x]: per-candidate inputs; w2 float32[h1, h2],
-    b2 float32[h2], w3 float32[h2, h3], b3 float32[h3], w_out float32[h3].
-    """
-
     def __init__(
         self,
-        item_hidden: Float32,
-        item_factors: Float32,
-        item_bias: Float32,
-        cross_hidden: Float32,
-        cross_linear: Float32,
-        w2: Float32,
-        b2: Float32,
-        w3: Float32,
-        b3: Float32,
-        w_out: Float32,
+        item_hidden: NDArray[np.float32],
+        item_factors: NDArray[np.float32],
+        item_bias: NDArray[np.float32],
+        cross_hidden: NDArray[np.float32],
+        cross_linear: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+        w3: NDArray[np.float32],
+        b3: NDArray[np.float32],
+        w_out: NDArray[np.float32],
     ) -> None:
-        n, h1 = _check("item_hidden", item_hidden, np.float32, 2)
-        e = _check("item_factors", item_factors, np.float32, 2)[1]
-        x = _check("cross_hidden", cross_hidden, np.float32, 2)[0]
-        h2 = _check("w2", w2, np.float32, 2)[1]
-        h3 = _check("w3", w3, np.float32, 2)[1]
-        for name, array, shape in (
-            ("item_factors", item_factors, (n, e)),
-            ("item_bias", item_bias, (n,)),
-            ("cross_hidden", cross_hidden, (x, h1)),
-            ("cross_linear", cross_linear, (x,)),
-            ("w2", w2, (h1, h2)),
-            ("b2", b2, (h2,)),
-            ("w3", w3, (h2, h3)),
-            ("b3", b3, (h3,)),
-            ("w_out", w_out, (h3,)),
-        ):
-            _shaped(name, array, shape)
-        self._items = (item_hidden, item_factors, item_bias)
-        self._cross = (cross_hidden, cross_linear)
+        check("item_hidden", item_hidden, np.float32, 2)
+        check("item_factors", item_factors, np.float32, 2)
+        check("item_bias", item_bias, np.float32, 1)
+        check("cross_hidden", cross_hidden, np.float32, 2)
+        check("cross_linear", cross_linear, np.float32, 1)
+        check("w2", w2, np.float32, 2)
+        check("b2", b2, np.float32, 1)
+        check("w3", w3, np.float32, 2)
+        check("b3", b3, np.float32, 1)
+        check("w_out", w_out, np.float32, 1)
+        items, hidden1 = item_hidden.shape
+        check_length("item_factors", item_factors, items)
+        check_length("item_bias", item_bias, items)
+        check_length("cross_hidden", cross_hidden, hidden1, axis=1)
+        check_length("cross_linear", cross_linear, len(cross_hidden))
+        check_length("w2", w2, hidden1)
+        check_length("b2", b2, w2.shape[1])
+        check_length("w3", w3, w2.shape[1])
+        check_length("b3", b3, w3.shape[1])
+        check_length("w_out", w_out, w3.shape[1])
+        self._item_hidden = item_hidden
+        self._item_factors = item_factors
+        self._item_bias = item_bias
+        self._cross_hidden = cross_hidden
+        self._cross_linear = cross_linear
         self._layers = ((w2, b2), (w3, b3))
         self._w_out = w_out
 
     def score(
         self,
-        user_hidden: Float32,
-        user_factors: Float32,
+        user_hidden: NDArray[np.float32],
+        user_factors: NDArray[np.float32],
         user_bias: float,
-        rows: Int32,
-        cross: Float32,
-    ) -> Float32:
-        """Probabilities float32[m] of the items ``rows`` int32[m] for one user.
-
-        user_hidden float32[h1] (with the first layer's bias), user_factors float32[e], user_bias:
-        the user's parts; cross float32[m, x].
-        """
-        item_hidden, item_factors, item_bias = self._items
-        cross_hidden, cross_linear = self._cross
-        _check("rows", rows, np.int32, 1)
-        _shaped("user_hidden", user_hidden, (item_hidden.shape[1],))
-        _shaped("user_factors", user_factors, (item_factors.shape[1],))
-        _shaped("cross", cross, (rows.shape[0], cross_linear.shape[0]))
-        _within(rows, item_bias.shape[0])
-        hidden = np.maximum(user_hidden + item_hidden[rows] + cross @ cross_hidden, 0)
-        for weight, bias in self._layers:
-            hidden = np.maximum(hidden @ weight + bias, 0)
-        logit = np.float32(user_bias) + item_bias[rows] + item_factors[rows] @ user_factors
-        logit = logit + cross @ cross_linear + hidden @ self._w_out
-        # exp of a large argument is inf and 1 / inf is 0: right, and no warning wanted
-        with np.errstate(over="ignore"):
-            probability: Float32 = (1 / (1 + np.exp(-logit))).astype(np.float32)
+        rows: NDArray[np.int32],
+        cross: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        check("user_hidden", user_hidden, np.float32, 1)
+        check("user_factors", user_factors, np.float32, 1)
+        check("rows", rows, np.int32, 1)
+        check("cross", cross, np.float32, 2)
+        check_length("user_hidden", user_hidden, self._item_hidden.shape[1])
+        check_length("user_factors", user_factors, self._item_factors.shape[1])
+        check_length("cross", cross, len(rows))
+        check_length("cross", cross, len(self._cross_linear), axis=1)
+        check_rows(rows, len(self._item_bias))
+        hidden = np.maximum(user_hidden + self._item_hidden[rows] + cross @ self._cross_hidden, 0)
+        for weights, bias in self._layers:
+            hidden = np.maximum(hidden @ weights + bias, 0)
+        logit = np.float32(user_bias) + self._item_bias[rows]
+        logit += self._item_factors[rows] @ user_factors
+        logit += cross @ self._cross_linear + hidden @ self._w_out
+        decayed = np.exp(-np.abs(logit))  # never overflows
+        probability: NDArray[np.float32] = np.where(logit >= 0, 1, decayed) / (1 + decayed)
         return probability
-
-
-def _check(
-    name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], dimensions: int
-) -> tuple[int, ...]:
-    if not isinstance(array, np.ndarray) or array.dtype != dtype:
-        given = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name}: {given}, must be {np.dtype(dtype)}")
-    if array.ndim != dimensions:
-        raise ValueError(f"{name}: {array.ndim} dimensions, must be {dimensions}")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{name}: must be C-contiguous")
-    return array.shape
-
-
-def _shaped(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> None:
-    if _check(name, array, np.float32, len(shape)) != shape:
-        raise ValueError(f"{name}: shape {array.shape}, must be {shape}")
-
-
-def _same_length(name: str, array: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> None:
-    if array.shape[0] != other.shape[0]:
-        raise ValueError(f"{name}: length {array.shape[0]}, must be {other.shape[0]}")
-
-
-def _not_negative(name: str, value: int) -> None:
-    if value < 0:
-        raise ValueError(f"{name}: {value}, must not be negative")
-
-
-def _within(rows: Int32, size: int) -> None:
-    outside = rows[(rows < 0) | (rows >= size)]
-    if outside.shape[0]:
-        raise IndexError(f"rows: {outside[0]} is outside 0..{size - 1}")

@@ -1,0 +1,135 @@
+"""Split-block Bloom filters, against the Parquet specification written out in plain Python."""
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+from support.kernel_arrays import LENGTHS, unaligned
+from tamis_kernels import bloom_insert, bloom_test, xxh64
+
+SALT = (
+    0x47B6137B,
+    0x44974D91,
+    0x8824AD5B,
+    0xA2B7289D,
+    0x705495C7,
+    0x2DF1424B,
+    0x9EFC4947,
+    0x5C6BFB31,
+)
+
+
+class ParquetFilter:
+    """The specification's pseudocode: block_insert, block_check, filter_insert, filter_check."""
+
+    def __init__(self, blocks: int) -> None:
+        self.words = [[0] * 8 for _ in range(blocks)]
+
+    def _block(self, key: int) -> list[int]:
+        return self.words[((key >> 32) * len(self.words)) >> 32]
+
+    @staticmethod
+    def _bit(key: int, i: int) -> int:
+        return ((key & 0xFFFFFFFF) * SALT[i] & 0xFFFFFFFF) >> 27
+
+    def insert(self, key: int) -> None:
+        block = self._block(key)
+        for i in range(8):
+            block[i] |= 1 << self._bit(key, i)
+
+    def check(self, key: int) -> bool:
+        block = self._block(key)
+        return all(block[i] >> self._bit(key, i) & 1 for i in range(8))
+
+
+def random_keys(seed: int, length: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**64, length, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("blocks", [1, 3, 64])
+def test_inserted_bits_are_those_of_the_parquet_specification(length: int, blocks: int) -> None:
+    keys = random_keys(length, length)
+    filled = np.zeros((blocks, 8), dtype=np.uint32)
+    bloom_insert(filled, keys)
+    expected = ParquetFilter(blocks)
+    for key in keys.tolist():
+        expected.insert(key)
+    assert filled.tolist() == expected.words
+    probes = np.concatenate([keys, random_keys(length + 1, 100)])
+    found = bloom_test(filled, probes)
+    assert found.dtype == np.bool_
+    assert found.tolist() == [expected.check(key) for key in probes.tolist()]
+    assert found[:length].all()
+
+
+@given(inserted=st.lists(st.integers(0, 2**64 - 1)), blocks=st.integers(1, 9))
+def test_an_inserted_key_is_always_found(inserted: list[int], blocks: int) -> None:
+    keys = np.array(inserted, dtype=np.uint64)
+    filled = np.zeros((blocks, 8), dtype=np.uint32)
+    bloom_insert(filled, keys)
+    assert bloom_test(filled, keys).all()
+
+
+def test_false_positives_stay_near_what_the_size_promises() -> None:
+    filled = np.zeros((128, 8), dtype=np.uint32)  # 16 bits a key
+    bloom_insert(filled, random_keys(1, 2048))
+    assert bloom_test(filled, random_keys(2, 20_000)).mean() < 0.003
+
+
+def test_a_filter_without_blocks_holds_nothing_and_takes_nothing() -> None:
+    nothing = np.zeros((0, 8), dtype=np.uint32)
+    assert bloom_test(nothing, random_keys(1, 3)).tolist() == [False] * 3
+    bloom_insert(nothing, random_keys(1, 0))
+    with pytest.raises(ValueError, match="at least one block"):
+        bloom_insert(nothing, random_keys(1, 1))
+
+
+def test_unaligned_blocks_and_keys_are_read_and_written_in_place() -> None:
+    keys = random_keys(3, 50)
+    filled = unaligned(np.zeros((4, 8), dtype=np.uint32))
+    filled.flags.writeable = True
+    bloom_insert(filled, unaligned(keys))
+    filled.flags.writeable = False
+    expected = np.zeros((4, 8), dtype=np.uint32)
+    bloom_insert(expected, keys)
+    assert (filled == expected).all()
+    assert bloom_test(filled, unaligned(keys)).all()
+
+
+def test_read_only_blocks_are_refused_for_insertion() -> None:
+    blocks = np.zeros((4, 8), dtype=np.uint32)
+    blocks.flags.writeable = False
+    with pytest.raises(ValueError, match="blocks: a writable array"):
+        bloom_insert(blocks, random_keys(1, 1))
+
+
+def test_wrong_blocks_and_keys_are_refused_by_name() -> None:
+    blocks, keys = np.zeros((4, 8), dtype=np.uint32), random_keys(1, 1)
+    with pytest.raises(TypeError, match="keys: dtype uint64 is needed, got int64"):
+        bloom_test(blocks, keys.astype(np.int64))
+    with pytest.raises(ValueError, match="blocks: axis 1 must have 8 entries, got 7"):
+        bloom_test(np.zeros((4, 7), dtype=np.uint32), keys)
+    with pytest.raises(ValueError, match="keys: a C-contiguous array"):
+        bloom_test(blocks, random_keys(1, 4)[::2])
+
+
+@pytest.mark.parametrize("start", [0, 1, 3])
+def test_xxh64_agrees_with_the_reference_library_at_every_length(start: int) -> None:
+    text = np.random.default_rng(5).integers(0, 256, 5000, dtype=np.uint8)
+    offsets = start + np.cumsum([0, *range(90)], dtype=np.int64)
+    expected = [
+        xxhash.xxh64_intdigest(text[a:b].tobytes())
+        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+    ]
+    assert xxh64(text, offsets).tolist() == expected
+    assert xxh64(unaligned(text), unaligned(offsets)).tolist() == expected
+
+
+def test_xxh64_refuses_offsets_that_leave_the_data() -> None:
+    data = np.zeros(4, dtype=np.uint8)
+    for wrong in ([], [0, 5], [-1, 2], [3, 2]):
+        with pytest.raises(ValueError, match="offsets"):
+            xxh64(data, np.array(wrong, dtype=np.int64))
+    assert xxh64(data, np.array([2], dtype=np.int64)).shape == (0,)

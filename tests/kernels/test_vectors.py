@@ -1,0 +1,150 @@
+"""dot_rows and mmr, against naive versions in double precision."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.kernel_arrays import LENGTHS, rows_of, small_integers, unaligned
+from tamis_kernels import dot_rows, mmr
+
+
+def naive_mmr(
+    vectors: np.ndarray, rows: np.ndarray, relevance: np.ndarray, k: int, trade_off: float
+) -> list[int]:
+    picked: list[int] = []
+
+    def rank(i: int) -> tuple[bool, float, int, int]:
+        value = float(relevance[i])
+        if picked:
+            products = [
+                float(vectors[rows[i]].astype(np.float64) @ vectors[rows[j]].astype(np.float64))
+                for j in picked
+            ]
+            nearest = max(0.0 if math.isnan(p) else p for p in products)
+            value = trade_off * value - (1 - trade_off) * nearest
+        return math.isnan(value), 0.0 if math.isnan(value) else -value, int(rows[i]), i
+
+    while len(picked) < min(k, len(rows)):
+        picked.append(min((i for i in range(len(rows)) if i not in picked), key=rank))
+    return picked
+
+
+@pytest.mark.parametrize("dims", [0, 1, 3, 8, 16, 17, 64, 100])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_dot_rows_gives_the_inner_products(dims: int, length: int) -> None:
+    rng = np.random.default_rng(dims)
+    vectors = rng.normal(size=(50, dims)).astype(np.float32)
+    queries = rng.normal(size=(3, dims)).astype(np.float32)
+    rows = rows_of(rng, 50, length)
+    expected = vectors[rows].astype(np.float64) @ queries.astype(np.float64).T
+    products = dot_rows(vectors, rows, queries)
+    assert products.dtype == np.float32
+    assert products.shape == (length, 3)
+    np.testing.assert_allclose(products, expected, rtol=1e-5, atol=1e-5)
+    again = dot_rows(unaligned(vectors), unaligned(rows), unaligned(queries))
+    assert (again == products).all()
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_equal_vectors_get_equal_products_wherever_they_stand(length: int) -> None:
+    rng = np.random.default_rng(1)
+    vectors = np.tile(rng.normal(size=(1, 61)).astype(np.float32), (5, 1))
+    queries = rng.normal(size=(2, 61)).astype(np.float32)
+    products = dot_rows(vectors, rows_of(rng, 5, length), queries)
+    assert (products == products[:1]).all()
+
+
+def test_dot_rows_keeps_nan_to_its_row_and_takes_no_queries() -> None:
+    vectors = np.ones((3, 20), dtype=np.float32)
+    vectors[1, 19] = np.nan
+    rows = np.array([0, 1, 2], dtype=np.int32)
+    products = dot_rows(vectors, rows, vectors[:1])
+    assert np.isnan(products[:, 0]).tolist() == [False, True, False]
+    assert dot_rows(vectors, rows, np.zeros((0, 20), dtype=np.float32)).shape == (3, 0)
+
+
+@pytest.mark.parametrize("row", [-1, 3, 2**31 - 1, -(2**31)])
+def test_a_row_outside_the_table_is_named(row: int) -> None:
+    vectors = np.ones((3, 4), dtype=np.float32)
+    rows = np.array([0, row], dtype=np.int32)
+    with pytest.raises(IndexError, match=rf"rows\[1\] is {row}, allowed are 0 to 2"):
+        dot_rows(vectors, rows, vectors)
+    with pytest.raises(IndexError, match=rf"rows\[1\] is {row}, allowed are 0 to 2"):
+        mmr(vectors, rows, np.ones(2, dtype=np.float32), 1, 0.5)
+
+
+def test_dot_rows_refuses_wrong_shapes_by_name() -> None:
+    vectors, rows = np.ones((3, 4), dtype=np.float32), np.zeros(1, dtype=np.int32)
+    with pytest.raises(ValueError, match="queries: axis 1 must have 4 entries, got 5"):
+        dot_rows(vectors, rows, np.ones((1, 5), dtype=np.float32))
+    with pytest.raises(ValueError, match=r"queries: 2 dimension\(s\) are needed, got 1"):
+        dot_rows(vectors, rows, np.ones(4, dtype=np.float32))
+    with pytest.raises(ValueError, match="vectors: a C-contiguous array"):
+        dot_rows(np.asfortranarray(vectors), rows, vectors)
+    with pytest.raises(TypeError, match="vectors: dtype float32 is needed"):
+        dot_rows(vectors.astype(">f4"), rows, vectors)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dims", [1, 5, 64])
+def test_mmr_picks_what_the_definition_picks(length: int, dims: int) -> None:
+    rng = np.random.default_rng(length)
+    vectors = small_integers(rng, 200, dims)
+    rows = rows_of(rng, 200, length)
+    relevance = small_integers(rng, length)
+    relevance[3::5] = np.nan
+    expected = naive_mmr(vectors, rows, relevance, 20, 0.5)
+    picked = mmr(vectors, rows, relevance, 20, 0.5)
+    assert picked.dtype == np.int32
+    assert picked.tolist() == expected
+    again = mmr(unaligned(vectors), unaligned(rows), unaligned(relevance), 20, 0.5)
+    assert again.tolist() == expected
+
+
+@given(seed=st.integers(0, 2**32), length=st.integers(0, 40), quarter=st.integers(0, 4))
+def test_mmr_agrees_with_the_definition_at_any_trade_off(
+    seed: int, length: int, quarter: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, relevance = small_integers(rng, 30, 6), small_integers(rng, length)
+    rows = rows_of(rng, 30, length)
+    picked = mmr(vectors, rows, relevance, 50, quarter / 4)
+    assert picked.tolist() == naive_mmr(vectors, rows, relevance, 50, quarter / 4)
+
+
+def test_mmr_on_trained_like_vectors_agrees_with_the_definition() -> None:
+    rng = np.random.default_rng(11)
+    vectors = rng.normal(size=(500, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = rng.permutation(500).astype(np.int32)
+    relevance = rng.random(500).astype(np.float32)
+    expected = naive_mmr(vectors, rows, relevance, 20, 0.7)
+    assert mmr(vectors, rows, relevance, 20, 0.7).tolist() == expected
+
+
+def test_duplicates_of_a_pick_come_after_what_is_different() -> None:
+    vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    relevance = np.array([1.0, 1.0, 0.5], dtype=np.float32)
+    rows = np.array([1, 0, 2], dtype=np.int32)
+    assert mmr(vectors, rows, relevance, 3, 0.5).tolist() == [1, 2, 0]
+
+
+def test_nan_sinks_and_never_repeats_a_position() -> None:
+    vectors = np.ones((4, 3), dtype=np.float32)
+    vectors[2] = np.nan
+    relevance = np.array([np.nan, 1.0, 3.0, -np.inf, np.nan], dtype=np.float32)
+    rows = np.array([3, 0, 2, 1, 1], dtype=np.int32)
+    assert mmr(vectors, rows, relevance, 9, 0.5).tolist() == [2, 1, 3, 4, 0]
+
+
+def test_mmr_refuses_wrong_numbers() -> None:
+    vectors, rows = np.ones((1, 3), dtype=np.float32), np.zeros(1, dtype=np.int32)
+    relevance = np.ones(1, dtype=np.float32)
+    for trade_off in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="trade_off must be between 0 and 1"):
+            mmr(vectors, rows, relevance, 1, trade_off)
+    with pytest.raises(ValueError, match="k must be 0 or more, got -2"):
+        mmr(vectors, rows, relevance, -2, 0.5)
+    assert mmr(vectors, rows, relevance, 0, 0.5).tolist() == []
