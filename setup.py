@@ -1,6 +1,5 @@
-"""Maps the source roots to packages and builds the native kernels. All else is in pyproject.toml."""
+"""Maps the source roots to packages and builds the native kernels; pyproject.toml has the rest."""
 
-import os
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
@@ -31,7 +30,7 @@ setup(
             cxx_std=17,
             # the baseline only: instruction-set variants are chosen at run time
             extra_compile_args=[
-                os.environ.get("TAMIS_KERNELS_OPTIMIZE", "-O3"),
+                "-O3",
                 "-fno-math-errno",
                 "-Wall",
                 "-Wextra",

@@ -8,10 +8,15 @@ target=build/sanitize
 mkdir -p "$target/tamis_kernels"
 cp kernels/tamis_kernels/*.py "$target/tamis_kernels/"
 
-# -O1 shows whole frames and compiles fast; any finding ends the run
-CFLAGS="-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
-LDFLAGS="-fsanitize=address,undefined" TAMIS_KERNELS_OPTIMIZE=-O1 \
+# any finding ends the run
+CXXFLAGS="-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
+LDFLAGS="-fsanitize=address,undefined" \
     "$python" setup.py -q build_ext --build-lib "$target" --build-temp "$target/objects"
+
+if ! grep -q __asan_report "$target"/tamis_kernels/_native*.so; then
+    echo "sanitize: the extension in $target is not instrumented" >&2
+    exit 1
+fi
 
 # hypothesis and pytest leave memory to the end of the process: leaks are not looked for
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _level = "reference"
-_kernels = reference
+_kernels = reference  # the module that answers at the active level
 
 
 def available_levels() -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def set_level(name: str) -> None:
     Meant for start-up and tests: it does not wait for kernels running in other threads.
     Raises ValueError for a level that is unknown or that this machine cannot run.
     """
-    global _level, _kernels
+    global _level, _kernels  # noqa: PLW0603  one level a process is what is meant
     if name not in available_levels():
         raise ValueError(
             f"kernel level {name!r} is unknown or cannot run here; "
@@ -192,7 +192,7 @@ class DeepFM:
 
     __slots__ = ("_model",)
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  the order is the contract's
         self,
         item_hidden: NDArray[np.float32],
         item_factors: NDArray[np.float32],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from support.kernel_arrays import LENGTHS, rows_of, unaligned
 from tamis_kernels import merge, select, top_k
 
@@ -16,17 +17,19 @@ ROWS = st.integers(-2, 40)
 
 
 def naive_top_k(scores: list[float], rows: list[int], k: int) -> list[int]:
+    def beats(i: int, j: int) -> bool:
+        if math.isnan(scores[i]) or math.isnan(scores[j]):
+            if math.isnan(scores[i]) != math.isnan(scores[j]):
+                return math.isnan(scores[j])
+        elif scores[i] != scores[j]:
+            return scores[i] > scores[j]
+        return rows[i] < rows[j]
+
     left, best = list(range(len(scores))), []
     while left and len(best) < k:
         first = left[0]
         for i in left[1:]:
-            if math.isnan(scores[first]) and not math.isnan(scores[i]):
-                first = i
-            elif scores[i] > scores[first]:
-                first = i
-            elif (
-                scores[i] == scores[first] or math.isnan(scores[i]) and math.isnan(scores[first])
-            ) and rows[i] < rows[first]:
+            if beats(i, first):
                 first = i
         best.append(first)
         left.remove(first)

@@ -4,6 +4,7 @@ import gc
 
 import numpy as np
 import pytest
+
 from support.kernel_arrays import LENGTHS, rows_of, unaligned
 from tamis_kernels import DeepFM, level, with_level
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import tamis_kernels
 from tamis_kernels import available_levels, set_level, with_level
 

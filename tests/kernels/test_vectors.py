@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from support.kernel_arrays import LENGTHS, rows_of, small_integers, unaligned
 from tamis_kernels import dot_rows, mmr
 
