@@ -18,7 +18,8 @@ if ! grep -q __asan_report "$target"/tamis_kernels/_native*.so; then
     exit 1
 fi
 
-# hypothesis and pytest leave memory to the end of the process: leaks are not looked for
+# Python leaves memory to the end of the process: leaks are not looked for. A report goes to the
+# descriptor that pytest would otherwise capture and lose.
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$target" \
-    "$python" -m pytest -q -p no:cacheprovider tests/kernels
+    "$python" -m pytest -q --capture=sys -p no:cacheprovider tests/kernels

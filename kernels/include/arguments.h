@@ -23,13 +23,12 @@ public:
     Array(const std::string& name, py::handle object, py::ssize_t axes,
           Alignment alignment = Alignment::needed)
         : name_(name) {
-        const std::string wanted = py::str(py::dtype::of<T>());
         if (!py::isinstance<py::array>(object))
-            throw py::type_error(name + ": a NumPy array of " + wanted + " is needed, got " +
+            throw py::type_error(name + ": a NumPy array of " + dtype() + " is needed, got " +
                                  std::string(py::str(py::type::of(object).attr("__name__"))));
         array_ = py::reinterpret_borrow<py::array>(object);
         if (!py::isinstance<py::array_t<T, 0>>(object))
-            throw py::type_error(name + ": dtype " + wanted + " is needed, got " +
+            throw py::type_error(name + ": dtype " + dtype() + " is needed, got " +
                                  std::string(py::str(array_.dtype())));
         if (array_.ndim() != axes)
             throw py::value_error(name + ": " + std::to_string(axes) +
@@ -57,6 +56,8 @@ public:
     }
 
 private:
+    static std::string dtype() { return py::str(py::dtype::of<T>()); }
+
     void align() {
         if (reinterpret_cast<std::uintptr_t>(array_.data()) % alignof(T) == 0) return;
         py::array_t<T> copy(
