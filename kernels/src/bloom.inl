@@ -31,8 +31,9 @@ void bloom_test(const std::uint32_t* blocks, std::size_t block_count, const std:
         const Block mask = mask_of(keys[i]);
         Block block;
         std::memcpy(&block, blocks + 8 * block_of(keys[i], block_count), sizeof block);
-        std::uint32_t missing = 0;
-        for (int j = 0; j < 8; ++j) missing |= mask.word[j] & ~block.word[j];
-        found[i] = missing == 0;
+        for (int j = 0; j < 8; ++j) block.word[j] = mask.word[j] & ~block.word[j];
+        std::uint64_t missing[4];
+        std::memcpy(missing, &block, sizeof missing);
+        found[i] = (missing[0] | missing[1] | missing[2] | missing[3]) == 0;
     }
 }

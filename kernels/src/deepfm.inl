@@ -19,23 +19,27 @@ inline float dot(const float* __restrict left, const float* right, std::size_t c
     return product;
 }
 
+// The unrolled loops keep the sums in registers: left rolled, arrays live in memory.
 inline void dense_relu(const PackedLayer& layer, const float* input, std::size_t input_stride,
                        float* output) {
     for (std::size_t column = 0; column < layer.padded_outputs; column += kPanel) {
         const float* weights = layer.panels + column * layer.inputs;
         Lanes left[kRows], right[kRows];
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             left[r] = load(layer.bias + column);
             right[r] = load(layer.bias + column + kLanes);
         }
         for (std::size_t i = 0; i < layer.inputs; ++i, weights += kPanel) {
             const Lanes a = load(weights), b = load(weights + kLanes);
+#pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
                 const Lanes x = broadcast(input[static_cast<std::size_t>(r) * input_stride + i]);
                 left[r] += x * a;
                 right[r] += x * b;
             }
         }
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             float* to = output + static_cast<std::size_t>(r) * layer.padded_outputs + column;
             store(to, relu(left[r]));

@@ -8,8 +8,10 @@ inline void dot_block(const float* const* row, const float* query, std::size_t d
     std::size_t d = 0;
     for (; d + kLanes <= dims; d += kLanes) {
         const Lanes q = load(query + d);
+#pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) sum[r] += q * load(row[r] + d);
     }
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
         float product = total(sum[r]);
         for (std::size_t i = d; i < dims; ++i) product += query[i] * load_one(row[r] + i);
@@ -24,6 +26,7 @@ void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows, 
     std::size_t i = 0;
     for (; i + kRows <= count; i += kRows) {
         const float* row[kRows];
+#pragma GCC unroll 8
         for (std::size_t r = 0; r < kRows; ++r) {
             row[r] = vectors + static_cast<std::size_t>(rows[i + r]) * dims;
             if (i + r + kAhead < count) {

@@ -39,9 +39,11 @@ inline void compare_with(const float* pick, const MmrWork& work, std::size_t dim
         Lanes dot[kStreams] = {};
         for (std::size_t d = 0; d < dims; ++d) {
             const Lanes x = broadcast(pick[d]);
+#pragma GCC unroll 8
             for (std::size_t s = 0; s < kStreams; ++s)
                 dot[s] += x * load(packed + d * kWidth + s * kLanes);
         }
+#pragma GCC unroll 8
         for (std::size_t s = 0; s < kStreams; ++s) {
             const std::size_t at = block + s * kLanes;
             const Lanes similarity = dot[s] == dot[s] ? dot[s] : Lanes{};  // NaN counts as 0
