@@ -85,9 +85,7 @@ async def offer(
         ahead = intended - perf_counter()
         if ahead > 0:
             await asyncio.sleep(ahead)
-        task = asyncio.ensure_future(
-            _one(call, next(prepared), intended, latencies, failures)
-        )
+        task = asyncio.ensure_future(_one(call, next(prepared), intended, latencies, failures))
         running.add(task)
         task.add_done_callback(running.discard)
     if running:

@@ -19,6 +19,7 @@ STUBS = ROOT / "gen" / "python"
 def generate(out: Path) -> None:
     """Write the stubs of every proto under ``out``. Raises RuntimeError where protoc refuses."""
     well_known = Path(grpc_tools.__file__).parent / "_proto"
+    beside = Path(sys.executable).parent  # whether or not the environment is activated
     protos = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tamis").rglob("*.proto"))
     command = [
         "protoc",
@@ -26,8 +27,12 @@ def generate(out: Path) -> None:
         f"--proto_path={well_known}",
         f"--python_out={out}",
         f"--grpc_python_out={out}",
-        f"--mypy_out={out}",
-        f"--mypy_grpc_out={out}",
+        *(
+            f"--plugin={name}={beside / name}"
+            for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+        ),
+        f"--mypy_out=quiet:{out}",
+        f"--mypy_grpc_out=quiet:{out}",
         *protos,
     ]
     if protoc.main(command):

@@ -192,7 +192,7 @@ class DeepFM:
 
     __slots__ = ("_model",)
 
-    def __init__(  # noqa: PLR0917  the order is the contract's
+    def __init__(
         self,
         item_hidden: NDArray[np.float32],
         item_factors: NDArray[np.float32],

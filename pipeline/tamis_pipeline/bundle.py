@@ -47,14 +47,17 @@ def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> hnswlib.Ind
     """An hnswlib inner-product index with label = row; one thread, so that a seed decides it."""
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(
-        max_elements=vectors.shape[0], ef_construction=spec.ef_construction, M=spec.m, random_seed=seed
+        max_elements=vectors.shape[0],
+        ef_construction=spec.ef_construction,
+        M=spec.m,
+        random_seed=seed,
     )
     index.add_items(vectors, np.arange(vectors.shape[0]), num_threads=1)
     return index
 
 
 def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
-    """Write ``parts`` to the directory ``out``, replacing what was there only once all is on disk."""
+    """Write ``parts`` to ``out``, replacing what was there only once all is on disk."""
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
@@ -75,12 +78,10 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     np.save(directory / fmt.VECTORS, parts.vectors)
     pairing = fmt.pairing_id(directory / fmt.VECTORS)
     build_index(parts.vectors, parts.index, parts.seed).save_index(str(directory / fmt.INDEX))
-    np.savez(
-        directory / fmt.FEATURES, item_fields=parts.item_fields, item_dense=parts.item_dense
-    )
+    np.savez(directory / fmt.FEATURES, item_fields=parts.item_fields, item_dense=parts.item_dense)
     np.save(directory / fmt.POPULARITY, parts.popularity)
-    np.savez(directory / fmt.ENCODER, pairing_id=np.array(pairing), **parts.encoder)
-    np.savez(directory / fmt.RANKER, pairing_id=np.array(pairing), **parts.ranker)
+    _save(directory / fmt.ENCODER, pairing, parts.encoder)
+    _save(directory / fmt.RANKER, pairing, parts.ranker)
     pq.write_table(parts.users, directory / fmt.USERS, compression="zstd")
     evaluation = json.dumps(parts.evaluation, indent=2, sort_keys=True)
     (directory / fmt.EVALUATION).write_text(evaluation + "\n", "utf-8")
@@ -108,6 +109,11 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     )
     (directory / fmt.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
     return manifest
+
+
+def _save(path: Path, pairing: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    named: dict[str, Any] = {**arrays, "pairing_id": np.array(pairing)}
+    np.savez(path, **named)
 
 
 def _sync(directory: Path) -> None:

@@ -72,7 +72,10 @@ def random_parts(
                     pa.list_(pa.string()),
                 ),
                 "price": pa.array(
-                    [None if rng.random() < 0.05 else float(rng.integers(1, 100)) for _ in range(items)],
+                    [
+                        None if rng.random() < 0.05 else float(rng.integers(1, 100))
+                        for _ in range(items)
+                    ],
                     pa.float64(),
                 ),
                 "organic": rng.random(items) < 0.5,

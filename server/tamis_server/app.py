@@ -100,9 +100,7 @@ def build_engine(
                 Quota(Personal(nearest), wanted.personal, wanted.personal_weight, timeout),
                 Quota(AroundRecent(nearest), wanted.recent, wanted.recent_weight, timeout),
                 Quota(popular(bundle), wanted.popular, wanted.popular_weight, timeout),
-                Quota(
-                    fresh(bundle, wanted.fresh_days), wanted.fresh, wanted.fresh_weight, timeout
-                ),
+                Quota(fresh(bundle, wanted.fresh_days), wanted.fresh, wanted.fresh_weight, timeout),
             ),
             filtering(EligibleFilter(), SeenFilter(catalogue)),
             Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER),
@@ -182,7 +180,7 @@ class Application:
         )
 
     async def start(self) -> int:
-        """Load the bundle, listen and serve; returns the port. Raises BundleRejected, CannotListen."""
+        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen."""
         await self._engines.activate(self._path)
         port = await self._server.start(self._settings.server.listen)
         await self._server.serve()

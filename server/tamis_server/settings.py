@@ -16,8 +16,10 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError as SettingsSourceError,
     TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as SettingsSourceError,
 )
 
 from tamis_server.domain.errors import FailureCategory, TamisError
@@ -41,7 +43,7 @@ class ServerSettings(_Section):
     min_timeout_s: float = Field(0.001, ge=0, description="a call with less left is refused")
     drain_s: float = Field(10.0, ge=0, description="how long in-flight requests may take at exit")
     drain_delay_s: float = Field(
-        0.0, ge=0, description="between NOT_SERVING and refusing connections, for load balancers"
+        0.5, ge=0, description="between NOT_SERVING and refusing connections, for load balancers"
     )
     max_connection_age_s: float = Field(
         300.0, gt=0, description="connections end by age, so that clients find new servers"
@@ -51,7 +53,9 @@ class ServerSettings(_Section):
 
 class BundleSettings(_Section):
     path: Path | None = Field(None, description="directory of the bundle to serve")
-    watch_s: float = Field(5.0, ge=0, description="how often to look for a new one; 0: on SIGHUP only")
+    watch_s: float = Field(
+        5.0, ge=0, description="how often to look for a new one; 0: on SIGHUP only"
+    )
 
 
 class StateSettings(_Section):
@@ -83,7 +87,9 @@ class RankingSettings(_Section):
 
 
 class RerankingSettings(_Section):
-    trade_off: float = Field(0.85, ge=0, le=1, description="MMR: 1 pure relevance, 0 pure diversity")
+    trade_off: float = Field(
+        0.95, ge=0, le=1, description="MMR: 1 pure relevance, 0 pure diversity"
+    )
     pool: int = Field(5, ge=1, le=100, description="MMR chooses among pool x page size candidates")
 
 
@@ -122,13 +128,15 @@ def load_settings(
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 not a source here
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 nor is this
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
             return init_settings, env_settings, toml
 
-    given = {section: dict(values) for section, values in (command_line or {}).items() if values}
+    given: dict[str, Any] = {
+        section: dict(values) for section, values in (command_line or {}).items() if values
+    }
     try:
         return Effective(**given)
     except ValidationError as error:
@@ -141,7 +149,7 @@ def load_settings(
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    *parents, name = first["loc"]
+    *parents, _ = first["loc"]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"setting {where}: {first['msg']} (given: {first['input']!r})"
@@ -155,6 +163,12 @@ def _refuse_unknown_variables() -> None:
     """pydantic-settings overlooks variables of sections that don't exist: a typo must not pass."""
     for variable in os.environ:
         section, separator, _ = variable.removeprefix(PREFIX).partition("__")
-        if variable.startswith(PREFIX) and separator and section.lower() not in Settings.model_fields:
+        if (
+            variable.startswith(PREFIX)
+            and separator
+            and section.lower() not in Settings.model_fields
+        ):
             known = ", ".join(sorted(Settings.model_fields))
-            raise SettingsError(f"variable {variable}: no section {section.lower()}; there are {known}")
+            raise SettingsError(
+                f"variable {variable}: no section {section.lower()}; there are {known}"
+            )

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis_pipeline.synthetic import COLOURS, TAGS
 from support.engines import Bench, bench, request
+from tamis_pipeline.synthetic import COLOURS, TAGS
 from tamis_server.domain.context import EventKind, Operator, Predicate
 from tamis_server.domain.slate import Shortfall
 from tamis_server.settings import RetrievalSettings, Settings
@@ -173,9 +173,7 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
     schema = bundle.manifest.features
     user_at = np.cumsum([0, *(field.size for field in schema.user_fields)])[:-1]
     item_at = np.cumsum([0, *(field.size for field in schema.item_fields)])[:-1]
-    for row, near, score in zip(
-        slate.candidates.rows, cross, slate.candidates.scores, strict=True
-    ):
+    for row, near, score in zip(slate.candidates.rows, cross, slate.candidates.scores, strict=True):
         user_embedded = weights["user_embedding"][fields + user_at]
         item_embedded = weights["item_embedding"][bundle.item_fields[row] + item_at]
         embedded = np.concatenate([user_embedded, item_embedded]).astype(np.float64)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tamis_pipeline.bundle import write_bundle
 
+from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import load, verify
@@ -59,7 +59,10 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
 
 
 def test_the_same_content_makes_the_same_bundle_id(whole: Path, tmp_path: Path) -> None:
-    assert write_bundle(random_parts(items=50), tmp_path / "again").bundle_id == load(whole).manifest.bundle_id
+    assert (
+        write_bundle(random_parts(items=50), tmp_path / "again").bundle_id
+        == load(whole).manifest.bundle_id
+    )
 
 
 @pytest.mark.parametrize("name", fmt.FILES)

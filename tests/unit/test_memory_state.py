@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamis_pipeline.synthetic import AS_OF
 from support.engines import bench, request
 from tamis_kernels import bloom_test
+from tamis_pipeline.synthetic import AS_OF
 from tamis_server.adapters.embedded.bloom import LayeredBloom
 from tamis_server.adapters.embedded.catalogue import item_keys
 from tamis_server.adapters.embedded.memory_state import MemoryUserState

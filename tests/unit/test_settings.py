@@ -16,9 +16,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_each_source_overrides_the_one_before(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_source_overrides_the_one_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAMIS_SERVER__DRAIN_S", "4")
     settings = load_settings(file, {"server": {"listen": "0.0.0.0:2"}})
     assert settings.server.listen == "0.0.0.0:2"
@@ -30,7 +28,10 @@ def test_each_source_overrides_the_one_before(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[server]\nlissten = 1\n", "setting server.lissten: no such setting; there are access_log"),
+        (
+            "[server]\nlissten = 1\n",
+            "setting server.lissten: no such setting; there are access_log",
+        ),
         ("[servr]\nlisten = 1\n", "setting servr: no such setting; there are bundle, log"),
         ("[reranking]\ntrade_off = 2\n", "setting reranking.trade_off: Input should be less"),
         ("[server\n", "settings file"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from tamis.v1 import (
     admin_service_pb2,
@@ -22,6 +23,8 @@ from tamis.v1 import (
 )
 from tamis_client.channels import OPTIONS
 from tamis_client.errors import decode
+
+R = TypeVar("R")
 
 
 class AsyncTamisClient:
@@ -94,7 +97,7 @@ class AsyncTamisClient:
     ) -> None:
         await self.close()
 
-    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+    async def _call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
         try:
             return await method(request, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from tamis.v1 import (
     admin_service_pb2,
@@ -23,6 +24,8 @@ from tamis.v1 import (
 from tamis_client.channels import OPTIONS
 from tamis_client.errors import decode
 
+R = TypeVar("R")
+
 
 class TamisClient:
     """Calls a Tamis server at ``target`` (``host:port`` or ``dns:///name:port``).
@@ -34,9 +37,7 @@ class TamisClient:
 
     def __init__(self, target: str, *, channels: int = 1, timeout_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
-        self._channels = [
-            grpc.insecure_channel(target, options=OPTIONS) for _ in range(channels)
-        ]
+        self._channels = [grpc.insecure_channel(target, options=OPTIONS) for _ in range(channels)]
         self._turn = itertools.cycle(self._channels)
 
     def recommend(self, **fields: Any) -> recommend_service_pb2.RecommendResponse:
@@ -94,7 +95,7 @@ class TamisClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, method: Callable[..., R], request: Message) -> R:
         try:
             return method(request, timeout=self._timeout_s)
         except grpc.RpcError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -38,7 +39,8 @@ class RequestFailed(Exception):
 def decode(error: grpc.RpcError | grpc.aio.AioRpcError) -> RequestFailed:
     """What the details of an RPC error (google.rpc.Status) say."""
     status = status_pb2.Status()
-    for key, value in error.trailing_metadata() or ():
+    metadata: Any = error.trailing_metadata()  # grpc's stubs miss that it is a sequence of pairs
+    for key, value in metadata or ():
         if key == "grpc-status-details-bin":
             status.ParseFromString(value)
     bad = error_details_pb2.BadRequest()

@@ -130,7 +130,7 @@ def _pick(
 def _title(pattern: str, material: str, cut: str, colour: str, fit: str) -> str:
     """Such as ``Striped merino crew-neck, navy``."""
     adjective = {"plain": "", "dotted": "polka-dot"}.get(pattern, pattern)
-    fabric = "" if material.split()[-1] in cut else material  # no "wool wool coat"
+    fabric = "" if material.rsplit(maxsplit=1)[-1] in cut else material  # no "wool wool coat"
     shape = fit if fit != "regular" else ""
     phrase = " ".join(part for part in (shape, adjective, fabric, cut) if part)
     return f"{phrase[0].upper()}{phrase[1:]}, {colour}"
@@ -180,6 +180,6 @@ _PAIRS = ("trousers", "jeans", "shorts", "chinos", "joggers", "boots", "sneakers
 
 
 def _subject(cut: str) -> str:
-    if cut.split()[-1] in _PAIRS:
+    if cut.rsplit(maxsplit=1)[-1] in _PAIRS:
         return f"A pair of {cut}"
     return f"{'An' if cut[0] in 'aeiou' else 'A'} {cut}"

@@ -67,7 +67,7 @@ def write_shop(products: list[Product], behaviour: Behaviour, out: Path) -> None
 
 def write_pictures(products: list[Product], out: Path, drawn: Callable[[], object]) -> None:
     """Draw every product to its ``image`` under ``out``, calling ``drawn`` after each."""
-    from tamis_pipeline.shop.pictures import draw  # Pillow is in the training extra only
+    from tamis_pipeline.shop.pictures import draw  # noqa: PLC0415 Pillow is an extra
 
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     for product in products:

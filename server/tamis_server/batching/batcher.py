@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 from tamis_server.domain.errors import ContractViolation, Overloaded
@@ -61,7 +62,7 @@ class MicroBatcher(Generic[Request, Result]):
             loop = asyncio.get_running_loop()
             futures = [future for _, future in batch]
             running = loop.run_in_executor(self._pool, self._call, [item for item, _ in batch])
-            running.add_done_callback(lambda done, futures=futures: self._finish(futures, done))
+            running.add_done_callback(partial(self._finish, futures))
 
     def _take(self) -> list[tuple[Request, asyncio.Future[Result]]]:
         batch: list[tuple[Request, asyncio.Future[Result]]] = []

@@ -2,8 +2,8 @@
 
 A bundle is a directory:
 
-==================  ==================================================================================
-manifest.json       this model; written last, so a directory without it is not a bundle
+==================  ================================================================================
+manifest.json       this model; written last: a directory without it is no bundle
 items.parquet       item_id, title, text, image: string; available: bool; created_at: float64 (Unix
                     seconds, null when unknown); one column per attribute (category: string,
                     tags: list<string>, number: float64, boolean: bool). Row order is row number.
@@ -16,7 +16,7 @@ ranker.npz          the DeepFM's weights (see ``RANKER_ARRAYS``)
 users.parquet       user_id: string; rows: list<int32>, times: list<float64>, kinds: list<uint8>,
                     oldest first: the histories known at build time, the seed of an empty store
 evaluation.json     what the pipeline measured
-==================  ==================================================================================
+==================  ================================================================================
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tamis_server.domain.errors import BundleRejected
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 ITEMS = "items.parquet"
 VECTORS = "vectors.npy"
@@ -108,7 +108,7 @@ class IndexSpec(_Strict):
 
 
 class Manifest(_Strict):
-    """``bundle_id`` is name-digest, the digest being that of the file table: equal content, equal id."""
+    """``bundle_id`` is name-digest, the digest of the file table: equal content, equal id."""
 
     format_version: Literal[1]
     bundle_id: str

@@ -38,7 +38,8 @@ def demo(
     """Serve the demo shop, show one shopper's history and recommendations, and stay up."""
     bundle = Path(str(files("tamis_pipeline.shop") / "bundle"))
     settings = load_settings(
-        None, {"bundle": {"path": bundle}, "server": {"listen": listen}, "log": {"level": "warning"}}
+        None,
+        {"bundle": {"path": bundle}, "server": {"listen": listen}, "log": {"level": "warning"}},
     )
     logging.configure(settings.log.level)
     console = Console()
@@ -87,7 +88,7 @@ async def _start(settings: Settings) -> tuple[Application, int]:
 
 
 def _shopper(bundle: Path, wanted: str | None) -> tuple[str, EventLog]:
-    """A shopper's id and events (row, time, kind); by default the first with a past worth showing."""
+    """A shopper's id and events (row, time, kind); by default the first with some past."""
     for user in pq.read_table(bundle / USERS).to_pylist():
         events = list(zip(user["rows"], user["times"], user["kinds"], strict=True))
         if user["user_id"] == wanted or (wanted is None and 10 <= len(events) <= 40):
@@ -125,7 +126,7 @@ def _check(response: pb.RecommendResponse, client: TamisClient) -> None:
 def _next_steps(console: Console, target: str, user_id: str) -> None:
     console.print(
         f"\nCall it:\n"
-        f'  grpcurl -plaintext -d \'{{"user_id": "{user_id}", "page_size": 5, "trace": true}}\' \\\n'
+        f'  grpcurl -plaintext -d \'{{"user_id": "{user_id}", "page_size": 5}}\' \\\n'
         f"    {target} tamis.v1.RecommendService/Recommend\n"
         f"  tamis recommend {user_id} --target {target}\n\n"
         f"  from tamis_client import TamisClient\n"

@@ -27,7 +27,9 @@ def answer(console: Console, client: TamisClient, response: Answer) -> None:
         table.add_row(str(item.rank), item.item_id, title, f"{item.score:.3f}", reasons)
     console.print(table)
     if response.shortfall_reason:
-        console.print(f"Fewer than asked: {_words(pb.ShortfallReason.Name(response.shortfall_reason))}")
+        console.print(
+            f"Fewer than asked: {_words(pb.ShortfallReason.Name(response.shortfall_reason))}"
+        )
     console.print(_stages(response))
     level = _words(pb.DegradationLevel.Name(response.degradation.level))
     console.print(f"request {response.request_id} · bundle {response.bundle_id} · {level} quality")

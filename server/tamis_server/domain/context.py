@@ -90,7 +90,7 @@ class Operator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """A condition on one attribute. IN/NOT_IN use ``values``; RANGE is low <= x <= high, either open."""
+    """A condition on an attribute. IN, NOT_IN: ``values``; RANGE: low <= x <= high, None open."""
 
     attribute: str
     operator: Operator

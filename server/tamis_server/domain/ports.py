@@ -90,7 +90,7 @@ class Ranker(Protocol):
     """Scores candidates for one request."""
 
     async def score(self, ctx: RequestContext, candidates: Candidates) -> Scores:
-        """float32[n], higher is better, finite; calibrated probabilities where the model has them."""
+        """float32[n], higher is better; calibrated probabilities where the model has them."""
 
 
 class Reranker(Protocol):

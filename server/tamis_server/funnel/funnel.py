@@ -13,8 +13,7 @@ from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import DeadlineExceeded, DependencyFailed
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
 
-
-S = TypeVar("S", covariant=True)
+S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T", RequestContext, Candidates)
 
 
@@ -43,13 +42,13 @@ class StageObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Generic[S]):
+class Step(Generic[S_co]):
     """A stage in its place: its time budget, and what its failure means for the answer.
 
     ``degrades_to`` None: the answer can't be given without it, a failure is the request's.
     """
 
-    stage: S
+    stage: S_co
     budget_s: float
     degrades_to: DegradationLevel | None = None
 
@@ -97,9 +96,7 @@ class _Run:
         self._observer = observer
         self._deadline = ctx.deadline
 
-    async def step(
-        self, step: Step[Any], name: str, work: Coroutine[Any, Any, T], before: T
-    ) -> T:
+    async def step(self, step: Step[Any], name: str, work: Coroutine[Any, Any, T], before: T) -> T:
         """The result of ``work``, or ``before`` when the step failed and may."""
         start, outcome, after = perf_counter(), "error", before
         remaining = self._deadline.remaining()

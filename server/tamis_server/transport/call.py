@@ -1,4 +1,4 @@
-"""What every call has: a request id, a deadline, a line in the access log, and no stack trace out."""
+"""What every call has: a request id, a deadline, a line in the access log; no stack trace out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from uuid import uuid4
 
 import grpc
@@ -59,10 +59,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is not None:
@@ -71,7 +71,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if not method.startswith("/tamis.") or handler is None or not handler.unary_unary:
             return handler
         wrapped = grpc.unary_unary_rpc_method_handler(
-            self._wrap(method, handler.unary_unary),
+            self._wrap(method, cast("Handler", handler.unary_unary)),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -95,7 +95,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 response = await handler(request, context)
                 status.code = code_pb2.OK
                 return response
-            except Exception as error:  # noqa: BLE001 this is where all errors end
+            except Exception as error:
                 status = status_of(error, call.request_id)
                 if status.code == code_pb2.INTERNAL:
                     log.exception("%s failed", method, extra={"request_id": call.request_id})

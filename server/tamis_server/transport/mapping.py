@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tamis.v1 import item_pb2, recommend_service_pb2 as pb
+from tamis.v1 import item_pb2
+from tamis.v1 import recommend_service_pb2 as pb
 from tamis_server.domain.candidates import NO_ROWS, DegradationLevel, Rows, Source
 from tamis_server.domain.context import (
     Deadline,

@@ -19,8 +19,10 @@ from tamis.v1 import (
     catalog_service_pb2_grpc,
     event_service_pb2,
     event_service_pb2_grpc,
-    recommend_service_pb2 as pb,
     recommend_service_pb2_grpc,
+)
+from tamis.v1 import (
+    recommend_service_pb2 as pb,
 )
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.errors import NotFound, TamisError
@@ -39,11 +41,11 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
 
-    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
+    async def Recommend(
+        self, request: pb.RecommendRequest, context: Context
+    ) -> pb.RecommendResponse:
         call = current_call()
-        response = await _recommend(
-            self._engines.current, request, call.request_id, call.deadline
-        )
+        response = await _recommend(self._engines.current, request, call.request_id, call.deadline)
         call.notes["items"] = len(response.items)
         call.notes["level"] = response.degradation.level
         return response

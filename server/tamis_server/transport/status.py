@@ -24,7 +24,7 @@ _CODES: dict[type[TamisError], int] = {
 
 
 def status_of(error: Exception, request_id: str) -> status_pb2.Status:
-    """The google.rpc.Status a caller gets. What is our own fault says no more than its request id."""
+    """The google.rpc.Status a caller gets. Our own fault says no more than its request id."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
     if code is None:
         message = f"internal error; the server's log has it under request {request_id}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tamis.v1 import item_pb2, recommend_service_pb2 as pb
+from tamis.v1 import item_pb2
+from tamis.v1 import recommend_service_pb2 as pb
 from tamis_server.domain.errors import FieldViolation, InvalidRequest
 from tamis_server.domain.ports import AttributeType
 
@@ -118,8 +119,8 @@ def _check_common(
         )
     for name in ("surface", "device", "locale", "region"):
         violations.identifier(f"context.{name}", getattr(request.context, name), required=False)
-    if request.context.HasField("time") and request.context.time.seconds < EARLIEST:
-        violations.add("context.time", "is before 2000")
+    if request.context.HasField("time") and request.context.time.seconds < 0:
+        violations.add("context.time", "is before 1970")
     violations.count("excluded_item_ids", request.excluded_item_ids, MAX_EXCLUDED)
     if len(request.excluded_item_ids) <= MAX_EXCLUDED:
         _check_ids(violations, "excluded_item_ids", request.excluded_item_ids)

@@ -19,7 +19,7 @@ from tamis_server.domain.ports import AttributeType, Item
 
 
 def item_keys(item_ids: Sequence[str]) -> Keys:
-    """uint64[n]: XXH64 of each id's UTF-8 bytes, the item's name in all bundle-independent state."""
+    """uint64[n]: XXH64 of each id's UTF-8 bytes, the item's name in bundle-independent state."""
     encoded = [item_id.encode() for item_id in item_ids]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(data) for data in encoded], out=offsets[1:])

@@ -56,7 +56,12 @@ class NativeDeepFM:
     async def score(self, ctx: RequestContext, candidates: Candidates) -> Scores:
         history = ctx.history
         fields, dense = features.user_features(
-            history.rows, history.times, history.kinds, ctx.now, self._item_fields, self._log_popularity
+            history.rows,
+            history.times,
+            history.kinds,
+            ctx.now,
+            self._item_fields,
+            self._log_popularity,
         )
         query = self._no_query if ctx.query is None else ctx.query
         hidden, factors, bias = self._user.parts(
@@ -120,7 +125,9 @@ def _check(bundle: Bundle) -> None:
         if weights[name].shape != shape:
             raise BundleRejected(fmt.RANKER, f"{name} is {weights[name].shape} where {shape} fits")
     if schema.user_fields != features.user_field_specs(schema.item_fields):
-        raise BundleRejected(fmt.MANIFEST, "features.user_fields are not those this server computes")
+        raise BundleRejected(
+            fmt.MANIFEST, "features.user_fields are not those this server computes"
+        )
     for field, known in (
         ("user_dense", features.USER_DENSE),
         ("item_dense", features.ITEM_DENSE),

@@ -1,4 +1,4 @@
-"""Availability and attribute predicates: roaring bitmaps for set algebra, dense bits for the hot path."""
+"""Availability and attribute predicates: roaring bitmaps for algebra, dense bits when hot."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyroaring import BitMap
 
+from tamis_kernels import select
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Bits, Mask, Rows
 from tamis_server.domain.context import Eligible, Operator, Predicate
 from tamis_server.domain.errors import ContractViolation
-from tamis_kernels import select
 
 
 class AttributeEligibility:
@@ -85,10 +85,11 @@ def _bitmaps(column: pa.ChunkedArray, kind: str) -> dict[Any, BitMap]:
         rows = rows.take(pc.list_parent_indices(column).combine_chunks())
         column = pc.list_flatten(column)
     pairs = pa.table({"value": column, "row": rows}).filter(pc.field("value").is_valid())
-    groups: Mapping[str, list[Any]] = pairs.group_by("value").aggregate([("row", "list")]).to_pydict()
+    groups: Mapping[str, list[Any]] = (
+        pairs.group_by("value").aggregate([("row", "list")]).to_pydict()
+    )
     return {
-        value: BitMap(rows)
-        for value, rows in zip(groups["value"], groups["row_list"], strict=True)
+        value: BitMap(rows) for value, rows in zip(groups["value"], groups["row_list"], strict=True)
     }
 
 

@@ -47,6 +47,6 @@ class PooledQueryEncoder:
             return None
         pooled = (weights / np.float32(total)) @ self._history[rows]
         hidden = np.maximum(pooled @ self._w1 + self._b1, 0.0)
-        query: Vectors = pooled @ self._skip + hidden @ self._w2 + self._b2
-        norm = float(np.sqrt(query @ query))
-        return query / np.float32(norm) if norm > 1e-12 else None
+        query = pooled @ self._skip + hidden @ self._w2 + self._b2
+        norm = np.sqrt(query @ query)
+        return (query / norm).astype(np.float32) if norm > 1e-12 else None

@@ -66,7 +66,9 @@ class NearestItems:
         results, start = [], 0
         for each, wanted in requests:
             end = start + each.shape[0]
-            results.append([Scored(rows[i, :wanted], scores[i, :wanted]) for i in range(start, end)])
+            results.append(
+                [Scored(rows[i, :wanted], scores[i, :wanted]) for i in range(start, end)]
+            )
             start = end
         return results
 

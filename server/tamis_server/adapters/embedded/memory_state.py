@@ -43,9 +43,7 @@ class BundleHistories:
         """keys uint64[L], times float64[L], kinds uint8[L]; empty for an unknown user."""
         position = self._position.get(user_id)
         start, end = (0, 0) if position is None else self._offsets[position : position + 2]
-        rows, times, kinds = (
-            self._columns[name][start:end] for name in ("rows", "times", "kinds")
-        )
+        rows, times, kinds = (self._columns[name][start:end] for name in ("rows", "times", "kinds"))
         return self._catalogue.keys(rows), times, kinds
 
 

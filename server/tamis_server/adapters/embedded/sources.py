@@ -91,11 +91,11 @@ def popular(bundle: Bundle) -> Ordered:
 
 
 def fresh(bundle: Bundle, days: float) -> Ordered:
-    """The items that came into the catalogue in the last ``days`` before ``as_of``, newest first."""
+    """The items that came in during the last ``days`` before ``as_of``, newest first."""
     created = bundle.items.column("created_at").to_numpy(zero_copy_only=False).astype(np.float64)
     age = (bundle.manifest.as_of - created) / 86_400.0
-    rows = np.flatnonzero(age <= days)  # an unknown age is NaN: never fresh
-    rows = rows[np.argsort(age[rows], kind="stable")].astype(np.int32)
+    young = np.flatnonzero(age <= days)  # an unknown age is NaN: never fresh
+    rows = young[np.argsort(age[young], kind="stable")].astype(np.int32)
     return Ordered(Source.FRESH, rows, (1.0 / (1.0 + np.maximum(age[rows], 0))).astype(np.float32))
 
 

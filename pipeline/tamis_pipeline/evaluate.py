@@ -1,0 +1,200 @@
+"""Evaluation on the held-out last part: the whole funnel through gRPC, beside simple baselines."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tamis.v1 import recommend_service_pb2 as pb
+from tamis_client import TamisClient
+from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.split import Split, by_user
+from tamis_pipeline.twotower import Towers, encode
+from tamis_server.bundles.features import is_positive
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+DEPTH = 100  # how deep the lists go that are judged
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One user of the test part: what is known, what came, and when it was asked."""
+
+    user: int
+    relevant: Int32
+    history: Int32
+    kinds: npt.NDArray[np.uint8]
+    time: float
+
+
+def questions(split: Split) -> list[Question]:
+    """Users with at least one held-out positive that they had not met in training."""
+    users = int(max(split.train.users.max(initial=0), split.test.users.max(initial=0))) + 1
+    past, future = by_user(split.train, users), by_user(split.test, users)
+    asked = []
+    for user, (before, after) in enumerate(zip(past, future, strict=True)):
+        rows = split.test.items[after][is_positive(split.test.kinds[after])]
+        relevant = np.setdiff1d(rows, split.train.items[before]).astype(np.int32)
+        if relevant.shape[0] and before.shape[0]:
+            asked.append(
+                Question(
+                    user,
+                    relevant,
+                    split.train.items[before],
+                    split.train.kinds[before],
+                    float(split.test.times[after[0]]),
+                )
+            )
+    return asked
+
+
+def table(
+    asked: Sequence[Question],
+    lists: Mapping[str, Sequence[Sequence[int]]],
+    items: int,
+) -> dict[str, dict[str, float]]:
+    """Recall@100, Recall@20, NDCG@20, HR@10 and coverage of each method's ranked lists."""
+    return {name: _metrics(asked, ranked, items) for name, ranked in lists.items()}
+
+
+def baselines(
+    asked: Sequence[Question],
+    train: Interactions,
+    popularity: Float32,
+    towers: Towers,
+    available: npt.NDArray[np.bool_],
+) -> dict[str, list[list[int]]]:
+    """The best DEPTH unseen available items by popularity, item-kNN and the two-tower alone."""
+    items = popularity.shape[0]
+    matrix = np.zeros((int(train.users.max()) + 1, items), np.float32)
+    positive = is_positive(train.kinds)
+    matrix[train.users[positive], train.items[positive]] = 1.0
+    scaled = matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-9)
+    users = np.array([question.user for question in asked])
+    # a user's row times the item-item cosines, without making the item-item matrix
+    neighbours = (matrix[users] @ scaled.T) @ scaled
+    queries = np.concatenate([_query(towers, question) for question in asked])
+    return {
+        "popularity": _best(asked, np.tile(popularity, (len(asked), 1)), available),
+        "item-kNN": _best(asked, neighbours, available),
+        "two-tower alone": _best(asked, queries @ towers.vectors.T, available),
+    }
+
+
+def through_grpc(
+    bundle: Path,
+    asked: Sequence[Question],
+    user_ids: Sequence[str],
+    item_ids: Sequence[str],
+    advance: Callable[[], None],
+) -> list[list[int]]:
+    """What a real server recommends to each user, DEPTH items, at the time of the question."""
+    row_of = {item_id: row for row, item_id in enumerate(item_ids)}
+    found = []
+    with server(bundle) as target, TamisClient(target, timeout_s=10.0) as client:
+        for question in asked:
+            time = Timestamp()
+            time.FromNanoseconds(int(question.time * 1e9))
+            response = client.recommend(
+                user_id=user_ids[question.user],
+                page_size=DEPTH,
+                context=pb.Context(time=time),
+            )
+            found.append([row_of[item.item_id] for item in response.items])
+            advance()
+    return found
+
+
+@contextmanager
+def server(bundle: Path) -> Iterator[str]:
+    """A Tamis server of its own on a free port. Yields host:port."""
+    command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
+    command += ["--listen", "127.0.0.1:0", "--set", "server.access_log=false"]
+    process = subprocess.Popen(  # noqa: S603 our own interpreter and module
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TAMIS_LOG__LEVEL": "info"}
+    )
+    try:
+        yield f"127.0.0.1:{_port(process)}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _port(process: subprocess.Popen[str]) -> int:
+    assert process.stderr is not None  # noqa: S101 it was asked for
+    lines = []
+    started = perf_counter()
+    for line in process.stderr:
+        lines.append(line)
+        match = re.search(r'"port": (\d+)', line)
+        if match:
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # keep it drained
+            return int(match[1])
+        if perf_counter() - started > 60:
+            break
+    raise RuntimeError("the server did not start:\n" + "".join(lines))
+
+
+def markdown(results: Mapping[str, Mapping[str, float]]) -> str:
+    """The table for people."""
+    columns = list(next(iter(results.values())))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in results.items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[column]:.4f}" for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def _metrics(
+    asked: Sequence[Question], ranked: Sequence[Sequence[int]], items: int
+) -> dict[str, float]:
+    sums = dict.fromkeys(("Recall@100", "Recall@20", "NDCG@20", "HR@10"), 0.0)
+    shown: set[int] = set()
+    discount = 1.0 / np.log2(np.arange(2, 22))
+    for question, rows in zip(asked, ranked, strict=True):
+        hits = np.isin(np.array(rows[:DEPTH], np.int64), question.relevant)
+        relevant = question.relevant.shape[0]
+        sums["Recall@100"] += hits.sum() / relevant
+        sums["Recall@20"] += hits[:20].sum() / relevant
+        top = hits[:20]
+        sums["NDCG@20"] += (top * discount[: top.shape[0]]).sum() / discount[
+            : min(relevant, 20)
+        ].sum()
+        sums["HR@10"] += float(hits[:10].any())
+        shown.update(rows[:20])
+    means = {name: float(total) / len(asked) for name, total in sums.items()}
+    return {**means, "coverage@20": len(shown) / items}
+
+
+def _best(
+    asked: Sequence[Question], scores: Float32, available: npt.NDArray[np.bool_]
+) -> list[list[int]]:
+    lists = []
+    for question, row in zip(asked, scores, strict=True):
+        left = np.where(available, row, -np.inf)
+        left[question.history] = -np.inf
+        order = np.argsort(-left, kind="stable")[:DEPTH]
+        lists.append(order[np.isfinite(left[order])].tolist())
+    return lists
+
+
+def _query(towers: Towers, question: Question) -> Float32:
+    length = towers.encoder["recency"].shape[0]
+    rows = np.full((1, length), -1, np.int32)
+    kinds = np.zeros((1, length), np.uint8)
+    count = min(length, question.history.shape[0])
+    rows[0, :count] = question.history[::-1][:count]
+    kinds[0, :count] = question.kinds[::-1][:count]
+    return encode(towers.encoder, rows, kinds)

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tamis_pipeline.bundle import write_bundle
+from tamis_pipeline.synthetic import random_parts
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of 300 random items that nobody writes to."""
+    directory = tmp_path_factory.mktemp("bundle") / "random"
+    write_bundle(random_parts(items=300, users=30), directory)
+    return directory
