@@ -39,6 +39,7 @@ class DeepFMConfig:
     popular_negatives: int = 3
     uniform_negatives: int = 1
     neighbours: int = 500
+    popular: int = 100
     batch: int = 4096
     epochs: int = 12
     patience: int = 2
@@ -76,12 +77,17 @@ def exposures(
     config: DeepFMConfig,
     rng: np.random.Generator,
 ) -> Exposures:
-    """What would have been ranked just before each positive of ``asked``, given ``events``."""
+    """What would have been ranked just before each positive of ``asked``, given ``events``.
+
+    Positives that retrieval would have missed are left out: with them a ranker would learn that
+    items far from the query do better than those near it.
+    """
     users = int(max(events.users.max(initial=0), asked.users.max(initial=0))) + 1
     past = by_user(events, users)
     positions = np.flatnonzero(features.is_positive(asked.kinds))
     share = (popularity + 0.1) / (popularity + 0.1).sum()
     everything = np.arange(tables.vectors.shape[0])
+    most_popular = set(np.argsort(-popularity, kind="stable")[: config.popular].tolist())
     found: tuple[list[Int32], list[Float32], list[Int32], list[Float32]] = ([], [], [], [])
     length = towers.encoder["recency"].shape[0]
     popular = rng.choice(everything, (positions.shape[0], config.popular_negatives), p=share)
@@ -103,6 +109,8 @@ def exposures(
             -(tables.vectors @ query), min(config.neighbours, everything.size - 1)
         )
         near = near[: config.neighbours]
+        if target not in near and target not in most_popular:
+            continue  # retrieval would not have found it: there was nothing to rank
         hard = near[~np.isin(near, events.items[own]) & (near != target)]
         negatives = [
             rng.choice(hard if hard.shape[0] else everything, config.hard_negatives),
@@ -120,7 +128,7 @@ def exposures(
         found[2].append(items)
         near_past = features.cross_features(tables.vectors, items, known, rows, kinds)
         found[3].append(near_past)
-    if not positions.shape[0]:
+    if not found[0]:
         raise ValueError("no positive event to learn ranking from")
     return Exposures(np.stack(found[0]), np.stack(found[1]), np.stack(found[2]), np.stack(found[3]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -123,28 +122,25 @@ def server(bundle: Path) -> Iterator[str]:
     """A Tamis server of its own on a free port. Yields host:port."""
     command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
     command += ["--listen", "127.0.0.1:0", "--set", "server.access_log=false"]
-    process = subprocess.Popen(  # noqa: S603 our own interpreter and module
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TAMIS_LOG__LEVEL": "info"}
-    )
-    try:
-        yield f"127.0.0.1:{_port(process)}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 ours
+        stderr = cast("IO[str]", process.stderr)
+        try:
+            port = _port(stderr)
+            drain = threading.Thread(target=stderr.read)  # a full pipe would stop the server
+            drain.start()
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+        drain.join()
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    assert process.stderr is not None  # noqa: S101 it was asked for
+def _port(log: IO[str]) -> int:
     lines = []
-    started = perf_counter()
-    for line in process.stderr:
+    for line in log:
         lines.append(line)
         match = re.search(r'"port": (\d+)', line)
         if match:
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # keep it drained
             return int(match[1])
-        if perf_counter() - started > 60:
-            break
     raise RuntimeError("the server did not start:\n" + "".join(lines))
 
 

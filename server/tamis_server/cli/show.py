@@ -32,7 +32,7 @@ def answer(console: Console, client: TamisClient, response: Answer) -> None:
         )
     console.print(_stages(response))
     level = _words(pb.DegradationLevel.Name(response.degradation.level))
-    console.print(f"request {response.request_id} · bundle {response.bundle_id} · {level} quality")
+    console.print(f"{level} quality · bundle {response.bundle_id} · request {response.request_id}")
     for cause in response.degradation.causes:
         console.print(f"  {cause.stage}: {cause.reason}")
 

@@ -1,0 +1,95 @@
+"""What a new user types first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from support.servers import server_process
+
+
+def tamis(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tamis_server", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def shop() -> Path:
+    return Path(str(files("tamis_pipeline.shop") / "bundle"))
+
+
+def test_the_demo_shows_history_reasons_stages_and_how_to_go_on() -> None:
+    shown = tamis("demo", "--once", "--listen", "127.0.0.1:0").stdout
+    for part in (
+        "events",
+        "matches taste",
+        "retrieval",
+        "reranking",
+        "total",
+        "grpcurl",
+        "full quality",
+    ):
+        assert part in shown
+
+
+def test_the_shipped_bundle_is_whole_and_small(shop: Path) -> None:
+    assert "good, 3000 items" in tamis("bundle", "verify", str(shop)).stdout
+    assert sum(path.stat().st_size for path in shop.iterdir()) < 5_000_000
+
+
+def test_the_command_line_asks_a_running_server(shop: Path) -> None:
+    with server_process(shop) as server:
+        ask = ("--target", server.target, "--timeout", "10", "--json")
+        answer = json.loads(tamis("recommend", "shopper-0001", "-n", "3", *ask).stdout)
+        assert len(answer["items"]) == 3
+        like = answer["items"][0]["item_id"]
+        related = json.loads(tamis("related", like, "-n", "4", *ask).stdout)
+        assert len(related["items"]) == 4
+        assert "like" not in tamis("related", "ghost", *ask, status=1).stderr
+        ids = tamis("recommend", "shopper-0001", "--target", server.target).stdout
+        assert like in ids
+
+
+def test_a_bundle_is_inspected_by_its_manifest(shop: Path) -> None:
+    manifest = json.loads(tamis("bundle", "inspect", str(shop), "--json").stdout)
+    assert manifest["items"] == 3000
+    assert manifest["bundle_id"] in tamis("bundle", "inspect", str(shop)).stdout
+
+
+def test_a_spoilt_bundle_is_refused_with_status_2(tmp_path: Path) -> None:
+    error = tamis("bundle", "verify", str(tmp_path), status=2).stderr
+    assert error.startswith("tamis: manifest.json: not found")
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["serve"], "bundle.path: the directory of a bundle must be given"),
+        (["serve", "--set", "ranking.candidates=0"], "setting ranking.candidates"),
+        (["serve", "--set", "nonsense"], "section.key=value"),
+        (["config", "--set", "retrieval.sources=1"], "setting retrieval.sources: no such setting"),
+    ],
+)
+def test_a_bad_setting_is_one_clear_line_and_status_2(arguments: list[str], says: str) -> None:
+    error = tamis(*arguments, status=2).stderr
+    assert says in error.replace("\n", " ")
+    assert "Traceback" not in error
+
+
+def test_config_prints_what_is_in_force() -> None:
+    settings = json.loads(tamis("config", "--set", "ranking.candidates=77", "--json").stdout)
+    assert settings["ranking"]["candidates"] == 77
+
+
+def test_an_address_in_use_is_one_clear_line(shop: Path) -> None:
+    with server_process(shop) as server:
+        arguments = ("serve", "--bundle", str(shop), "--listen", server.target)
+        assert "can't listen on" in tamis(*arguments, status=2).stderr

@@ -1,0 +1,159 @@
+"""From data to a bundle: no leak, the same seed the same bundle, a stopped run taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tamis_pipeline import build as pipeline
+from tamis_pipeline import deepfm, twotower
+from tamis_pipeline.dataset import read_dataset
+from tamis_pipeline.evaluate import questions
+from tamis_pipeline.progress import Progress
+from tamis_pipeline.shop.catalogue import make_products
+from tamis_pipeline.shop.export import write_shop
+from tamis_pipeline.shop.shoppers import simulate
+from tamis_pipeline.split import Split, split
+from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.bundles import features
+from tamis_server.bundles.loader import load
+from tamis_server.domain.context import Deadline, History, RequestContext
+
+CONFIG = replace(
+    pipeline.config_for("own", "tiny", seed=3),
+    towers=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=2),
+    ranker=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=2, neighbours=50),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shop")
+    products = make_products(150, seed=1)
+    write_shop(products, simulate(products, 60, seed=1), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    pipeline.build(CONFIG, data, out, Progress(Console(file=StringIO())))
+    return out
+
+
+@pytest.fixture(scope="module", params=["global", "per-user"])
+def cut(request: pytest.FixtureRequest, data: Path) -> Split:
+    return split(read_dataset("own", data).interactions, request.param, 0.2, 0.2)
+
+
+def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Path) -> None:
+    bundle = load(built)
+    report = json.loads((built / "evaluation.json").read_text())
+    methods = {"whole funnel", "popularity", "item-kNN", "two-tower alone"}
+    assert set(report["methods"]) == methods
+    for row in report["methods"].values():
+        assert set(row) == {"Recall@100", "Recall@20", "NDCG@20", "HR@10", "coverage@20"}
+        assert all(0 <= value <= 1 for value in row.values())
+    assert 0 <= report["ranker"]["AUC"] <= 1
+    assert bundle.manifest.seed == 3
+    assert [path.name for path in built.parent.iterdir()] == ["tiny"], "no work left behind"
+
+
+def test_the_same_seed_makes_the_same_bundle(data: Path, built: Path, tmp_path: Path) -> None:
+    again = pipeline.build(CONFIG, data, tmp_path / "again", Progress(Console(file=StringIO())))
+    assert again.bundle_id == load(built).manifest.bundle_id
+
+
+def test_a_run_that_was_stopped_is_taken_up_where_it_was(
+    data: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def never(*_: object) -> None:
+        raise AssertionError("the two-tower was trained again")
+
+    progress = Progress(Console(file=StringIO()))
+    with monkeypatch.context() as patched:
+        patched.setattr(deepfm, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.build(CONFIG, data, tmp_path / "tiny", progress)
+    assert not (tmp_path / "tiny").exists()
+    monkeypatch.setattr(twotower, "train", never)
+    resumed = pipeline.build(CONFIG, data, tmp_path / "tiny", progress)
+    assert resumed.bundle_id == load(built).manifest.bundle_id
+
+
+def test_every_part_of_the_split_is_later_than_the_one_before_for_each_user(cut: Split) -> None:
+    for user in np.unique(cut.test.users):
+        times = [part.times[part.users == user] for part in (cut.fit, cut.validation, cut.test)]
+        for before, after in ((times[0], times[1]), (times[1], times[2]), (times[0], times[2])):
+            if before.size and after.size:
+                assert before.max() <= after.min()
+    assert len(cut.fit) + len(cut.validation) == len(cut.train)
+
+
+def test_nobody_is_asked_for_what_is_in_the_training_part(cut: Split) -> None:
+    asked = questions(cut)
+    assert asked
+    for question in asked:
+        known = cut.train.items[cut.train.users == question.user]
+        assert not np.isin(question.relevant, known).any()
+        assert question.time >= cut.train.times[cut.train.users == question.user].max()
+
+
+def test_popularity_and_histories_know_nothing_of_the_test_part(data: Path, built: Path) -> None:
+    bundle = load(built)
+    parts = split(
+        read_dataset("own", data).interactions, CONFIG.split, CONFIG.test, CONFIG.validation
+    )
+    assert bundle.manifest.as_of == parts.train.times.max() < parts.test.times.min()
+    met = np.zeros(bundle.manifest.items, bool)
+    met[parts.train.items[features.is_positive(parts.train.kinds)]] = True
+    assert ((bundle.popularity > 0) == met).all()
+    times = bundle.users.column("times").combine_chunks().flatten().to_numpy()
+    assert times.max() < parts.test.times.min()
+
+
+async def test_the_server_encodes_a_history_as_training_did(built: Path) -> None:
+    bundle = load(built)
+    server = PooledQueryEncoder(bundle)
+    arrays = {name: np.asarray(array) for name, array in bundle.encoder.items()}
+    length = arrays["recency"].shape[0]
+    compared = 0
+    for user in bundle.users.to_pylist()[:20]:
+        rows = np.array(user["rows"], np.int32)
+        kinds = np.array(user["kinds"], np.uint8)
+        history = History(rows, np.array(user["times"]), kinds)
+        ctx = RequestContext("r", "u", 1, Deadline.after(9), now=0.0, history=history)
+        query = await server.encode(ctx)
+        padded = np.full((1, length), -1, np.int32)
+        what = np.zeros((1, length), np.uint8)
+        count = min(length, rows.shape[0])
+        padded[0, :count] = rows[::-1][:count]
+        what[0, :count] = kinds[::-1][:count]
+        trained = twotower.encode(arrays, padded, what)[0]
+        if query is not None:
+            np.testing.assert_allclose(query, trained, atol=1e-5)
+            compared += 1
+    assert compared
+
+
+def test_movielens_is_read_whole() -> None:
+    root = Path(
+        os.environ.get("TAMIS_TEST_DATA", Path(__file__).resolve().parents[3] / "shared/data")
+    )
+    if not (root / "movielens-small").is_dir():
+        pytest.skip(f"MovieLens latest-small is not there: {root / 'movielens-small'}")
+    data = read_dataset("movielens-small", root / "movielens-small")
+    assert data.items.num_rows == 9_742
+    assert len(data.user_ids) == 610
+    assert len(data.interactions) == 100_836
+    assert not data.problems
