@@ -9,7 +9,7 @@ import numpy as np
 from tamis_kernels import dot_rows, select, top_k
 from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.bundles.loader import Bundle
-from tamis_server.domain.candidates import NO_ROWS, Rows, Scored, Vectors
+from tamis_server.domain.candidates import Rows, Scored, Vectors
 from tamis_server.domain.context import Eligible
 
 
@@ -24,7 +24,7 @@ class NearestItems:
     def __init__(self, bundle: Bundle, *, ef_search: int, exact_below: int, max_k: int) -> None:
         self._index = bundle.index
         self._index.set_num_threads(1)
-        self._index.set_ef(max(ef_search, bundle.manifest.index.ef_search, max_k))
+        self._index.set_ef(max(ef_search, bundle.manifest.index.ef_search))
         self._vectors = bundle.vectors
         self._size = bundle.manifest.items
         self._exact_below = exact_below
@@ -49,28 +49,30 @@ class NearestItems:
         found = await self._batcher.submit((queries, widened))
         return [_eligible(scored, eligible, k) for scored in found]
 
-    def close(self) -> None:
-        self._batcher.close()
-
     def _search_graph(self, requests: Sequence[tuple[Vectors, int]]) -> list[list[Scored]]:
-        """The micro-batcher's call: all waiting requests' queries in one search."""
-        queries = np.concatenate([request[0] for request in requests])
-        k = min(max(k for _, k in requests), self._size)
+        """The micro-batcher's call: one search for all waiting requests that want the same k."""
+        results: list[list[Scored]] = [[] for _ in requests]
+        wanting: dict[int, list[int]] = {}
+        for position, (_, k) in enumerate(requests):
+            wanting.setdefault(min(k, self._size), []).append(position)
+        for k, positions in wanting.items():
+            found = self._nearest(np.concatenate([requests[p][0] for p in positions]), k)
+            start = 0
+            for position in positions:
+                end = start + requests[position][0].shape[0]
+                results[position] = found[start:end]
+                start = end
+        return results
+
+    def _nearest(self, queries: Vectors, k: int) -> list[Scored]:
         try:
             labels, distances = self._index.knn_query(queries, k=k)
         except RuntimeError:
             # hnswlib reached fewer than k nodes (duplicates can cut a graph in parts): scan
-            return [self._scan(each, self._all_rows, wanted) for each, wanted in requests]
+            return self._scan(queries, self._all_rows, k)
         rows = labels.astype(np.int32)
         scores = np.float32(1.0) - distances
-        results, start = [], 0
-        for each, wanted in requests:
-            end = start + each.shape[0]
-            results.append(
-                [Scored(rows[i, :wanted], scores[i, :wanted]) for i in range(start, end)]
-            )
-            start = end
-        return results
+        return [Scored(rows[i], scores[i]) for i in range(queries.shape[0])]
 
     def _scan(self, queries: Vectors, rows: Rows, k: int) -> list[Scored]:
         products = dot_rows(self._vectors, rows, queries)
@@ -86,11 +88,3 @@ def _eligible(scored: Scored, eligible: Eligible, k: int) -> Scored:
     rows = np.ascontiguousarray(scored.rows)
     kept = select(eligible.bits, rows)[:k]
     return Scored(rows[kept], scored.scores[kept])
-
-
-def without(scored: Scored, rows: Rows) -> Scored:
-    """``scored`` less the given rows."""
-    if rows is NO_ROWS:
-        return scored
-    mask = ~np.isin(scored.rows, rows)
-    return Scored(scored.rows[mask], scored.scores[mask])

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from tamis_kernels import select
-from tamis_server.adapters.embedded.hnsw import NearestItems, without
+from tamis_server.adapters.embedded.hnsw import NearestItems
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.loader import Bundle
-from tamis_server.domain.candidates import NO_ROWS, NOTHING, Rows, Scored, Scores, Source
+from tamis_server.domain.candidates import NOTHING, Rows, Scored, Scores, Source
 from tamis_server.domain.context import RequestContext
 
 
@@ -119,4 +119,5 @@ async def _around(nearest: NearestItems, ctx: RequestContext, anchors: Rows, quo
     order = np.lexsort((rows, -scores))
     _, first = np.unique(rows[order], return_index=True)
     order = order[np.sort(first)]
-    return without(Scored(rows[order], scores[order]), anchors if anchors.shape[0] else NO_ROWS)
+    order = order[~np.isin(rows[order], anchors)]
+    return Scored(rows[order], scores[order])
