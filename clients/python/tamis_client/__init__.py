@@ -2,6 +2,24 @@
 
 from tamis_client.aio import AsyncTamisClient
 from tamis_client.client import TamisClient
-from tamis_client.errors import RequestFailed, Violation
+from tamis_client.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RequestFailed,
+    Unavailable,
+    Violation,
+)
 
-__all__ = ["AsyncTamisClient", "RequestFailed", "TamisClient", "Violation"]
+__all__ = [
+    "AsyncTamisClient",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "NotFound",
+    "Overloaded",
+    "RequestFailed",
+    "TamisClient",
+    "Unavailable",
+    "Violation",
+]

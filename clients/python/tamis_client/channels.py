@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import grpc
+
+from tamis.v1.admin_service_pb2_grpc import AdminServiceStub
+from tamis.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from tamis.v1.event_service_pb2_grpc import EventServiceStub
+from tamis.v1.recommend_service_pb2_grpc import RecommendServiceStub
+
+T = TypeVar("T")
 
 # Reading may be repeated. So may events: their ids make a repeated one count once.
 _SERVICE_CONFIG = json.dumps(
@@ -31,3 +43,30 @@ OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
+
+
+class Stubs:
+    """The services over one channel."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.recommend = RecommendServiceStub(channel)
+        self.events = EventServiceStub(channel)
+        self.catalog = CatalogServiceStub(channel)
+        self.admin = AdminServiceStub(channel)
+
+
+class AsyncStubs:
+    """The same over an asyncio channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.recommend = RecommendServiceStub(channel)
+        self.events = EventServiceStub(channel)
+        self.catalog = CatalogServiceStub(channel)
+        self.admin = AdminServiceStub(channel)
+
+
+def in_turn(values: Sequence[T]) -> Iterator[T]:
+    """The values for ever; safe to share between threads."""
+    if not values:
+        raise ValueError("channels is 0, at least 1 is needed")
+    return itertools.cycle(values)

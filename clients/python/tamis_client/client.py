@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,16 +11,12 @@ from google.protobuf.message import Message
 
 from tamis.v1 import (
     admin_service_pb2,
-    admin_service_pb2_grpc,
     catalog_service_pb2,
-    catalog_service_pb2_grpc,
     event_service_pb2,
-    event_service_pb2_grpc,
     item_pb2,
     recommend_service_pb2,
-    recommend_service_pb2_grpc,
 )
-from tamis_client.channels import OPTIONS
+from tamis_client.channels import OPTIONS, Stubs, in_turn
 from tamis_client.errors import decode
 
 R = TypeVar("R")
@@ -31,54 +26,77 @@ class TamisClient:
     """Calls a Tamis server at ``target`` (``host:port`` or ``dns:///name:port``).
 
     Every method sends one RPC over one of ``channels`` connections in turn, waits at most
-    ``timeout_s``, and raises RequestFailed. Requests are the messages of ``tamis.v1``, or their
-    fields as keyword arguments.
+    ``timeout_s`` (its own, or the client's), and raises RequestFailed or one of its subclasses.
+    ``request_id`` names the request in the server's log and in the answer; "" has the server
+    choose one.
     """
 
     def __init__(self, target: str, *, channels: int = 1, timeout_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
         self._channels = [grpc.insecure_channel(target, options=OPTIONS) for _ in range(channels)]
-        self._turn = itertools.cycle(self._channels)
+        self._turn = in_turn([Stubs(channel) for channel in self._channels])
 
-    def recommend(self, **fields: Any) -> recommend_service_pb2.RecommendResponse:
+    def recommend(
+        self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
+    ) -> recommend_service_pb2.RecommendResponse:
         """What to show to a user; ``fields`` are those of RecommendRequest."""
-        stub = recommend_service_pb2_grpc.RecommendServiceStub(next(self._turn))
-        return self._call(stub.Recommend, recommend_service_pb2.RecommendRequest(**fields))
+        request = recommend_service_pb2.RecommendRequest(**fields)
+        stub = next(self._turn).recommend
+        return self._call(stub.Recommend, request, timeout_s, request_id)
 
     def batch_recommend(
-        self, requests: Iterable[recommend_service_pb2.RecommendRequest]
+        self,
+        requests: Iterable[recommend_service_pb2.RecommendRequest],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
     ) -> list[recommend_service_pb2.BatchRecommendResult]:
         """Answers for many users, in order; one that fails does not fail the others."""
-        stub = recommend_service_pb2_grpc.RecommendServiceStub(next(self._turn))
         request = recommend_service_pb2.BatchRecommendRequest(requests=requests)
-        return list((self._call(stub.BatchRecommend, request)).results)
+        stub = next(self._turn).recommend
+        response = self._call(stub.BatchRecommend, request, timeout_s, request_id)
+        return list(response.results)
 
-    def related_items(self, **fields: Any) -> recommend_service_pb2.RelatedItemsResponse:
+    def related_items(
+        self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
+    ) -> recommend_service_pb2.RelatedItemsResponse:
         """Items like others; ``fields`` are those of RelatedItemsRequest."""
-        stub = recommend_service_pb2_grpc.RecommendServiceStub(next(self._turn))
         request = recommend_service_pb2.RelatedItemsRequest(**fields)
-        return self._call(stub.RelatedItems, request)
+        stub = next(self._turn).recommend
+        return self._call(stub.RelatedItems, request, timeout_s, request_id)
 
     def record_events(
-        self, events: Iterable[item_pb2.Event]
+        self,
+        events: Iterable[item_pb2.Event],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
     ) -> event_service_pb2.RecordEventsResponse:
         """Store events; see ``rejected`` of the response for those refused."""
-        stub = event_service_pb2_grpc.EventServiceStub(next(self._turn))
         request = event_service_pb2.RecordEventsRequest(events=events)
-        return self._call(stub.RecordEvents, request)
+        stub = next(self._turn).events
+        return self._call(stub.RecordEvents, request, timeout_s, request_id)
 
     def get_items(
-        self, item_ids: Iterable[str], attributes: Iterable[str] = ()
+        self,
+        item_ids: Iterable[str],
+        attributes: Iterable[str] = (),
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
     ) -> catalog_service_pb2.GetItemsResponse:
         """Catalogue entries with the attributes named, or all."""
-        stub = catalog_service_pb2_grpc.CatalogServiceStub(next(self._turn))
         request = catalog_service_pb2.GetItemsRequest(item_ids=item_ids, attributes=attributes)
-        return self._call(stub.GetItems, request)
+        stub = next(self._turn).catalog
+        return self._call(stub.GetItems, request, timeout_s, request_id)
 
-    def status(self) -> admin_service_pb2.GetStatusResponse:
+    def status(
+        self, *, timeout_s: float | None = None, request_id: str = ""
+    ) -> admin_service_pb2.GetStatusResponse:
         """What is being served, and by what."""
-        stub = admin_service_pb2_grpc.AdminServiceStub(next(self._turn))
-        return self._call(stub.GetStatus, admin_service_pb2.GetStatusRequest())
+        request = admin_service_pb2.GetStatusRequest()
+        stub = next(self._turn).admin
+        return self._call(stub.GetStatus, request, timeout_s, request_id)
 
     def close(self) -> None:
         for channel in self._channels:
@@ -95,8 +113,16 @@ class TamisClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., R], request: Message) -> R:
+    def _call(
+        self,
+        method: Callable[..., R],
+        request: Message,
+        timeout_s: float | None,
+        request_id: str,
+    ) -> R:
+        timeout = self._timeout_s if timeout_s is None else timeout_s
+        metadata = (("x-request-id", request_id),) if request_id else None
         try:
-            return method(request, timeout=self._timeout_s)
+            return method(request, timeout=timeout, metadata=metadata)
         except grpc.RpcError as error:
             raise decode(error) from None

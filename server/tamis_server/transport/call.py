@@ -96,18 +96,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 status.code = code_pb2.OK
                 return response
             except Exception as error:
-                status = status_of(error, call.request_id)
-                if status.code == code_pb2.INTERNAL:
-                    log.exception("%s failed", method, extra={"request_id": call.request_id})
+                status = refusal(error, call.request_id)
             finally:
                 if self._log_calls:
                     _log_access(method, call, status.code, perf_counter() - start)
-            return await _refuse(context, status, call)
+            return await _abort(context, status, call)
 
         return answer
 
 
-async def _refuse(
+def refusal(error: Exception, request_id: str) -> status_pb2.Status:
+    """What the caller is told of ``error``; what it is not told, being our own fault, is logged."""
+    status = status_of(error, request_id)
+    if status.code == code_pb2.INTERNAL:
+        log.error("request failed", exc_info=error, extra={"request_id": request_id})
+    return status
+
+
+async def _abort(
     context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status, call: Call
 ) -> NoReturn:
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from tamis.v1 import (
     admin_service_pb2,
@@ -25,16 +25,17 @@ from tamis.v1 import (
     recommend_service_pb2 as pb,
 )
 from tamis_server.domain.context import Deadline
-from tamis_server.domain.errors import NotFound, TamisError
+from tamis_server.domain.errors import NotFound
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.engine import Engine, Engines
 from tamis_server.transport import mapping, validation
-from tamis_server.transport.call import current_call
-from tamis_server.transport.status import status_of
+from tamis_server.transport.call import Call, current_call, refusal
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_BATCH_IN_FLIGHT = 32  # users of one batch at a time: others' requests go in between
+# how much of one large request is done at a time: others' requests go in between
+_BATCH_IN_FLIGHT = 8
+_EVENTS_AT_ONCE = 100
 
 
 class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
@@ -46,8 +47,7 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
     ) -> pb.RecommendResponse:
         call = current_call()
         response = await _recommend(self._engines.current, request, call.request_id, call.deadline)
-        call.notes["items"] = len(response.items)
-        call.notes["level"] = response.degradation.level
+        _note(call, response)
         return response
 
     async def BatchRecommend(
@@ -62,11 +62,14 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
             async with room:
                 try:
                     response = await _recommend(engine, each, request_id, call.deadline)
-                except TamisError as error:
-                    return pb.BatchRecommendResult(error=_request_error(error, request_id))
+                except Exception as error:
+                    status = refusal(error, request_id)
+                    return pb.BatchRecommendResult(error=_request_error(status))
                 return pb.BatchRecommendResult(response=response)
 
         results = await asyncio.gather(*(one(*pair) for pair in enumerate(request.requests)))
+        call.notes["requests"] = len(results)
+        call.notes["refused"] = sum(result.HasField("error") for result in results)
         return pb.BatchRecommendResponse(results=results)
 
     async def RelatedItems(
@@ -88,10 +91,12 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
                 anchors=anchors,
             )
         )
-        return pb.RelatedItemsResponse(
+        response = pb.RelatedItemsResponse(
             items=mapping.to_recommended(slate, engine.catalogue, request.attributes),
             **_header(engine, slate, call.request_id, trace=request.trace),
         )
+        _note(call, response)
+        return response
 
 
 async def _recommend(
@@ -119,8 +124,13 @@ def _header(engine: Engine, slate: Slate, request_id: str, *, trace: bool) -> di
     }
 
 
-def _request_error(error: TamisError, request_id: str) -> pb.RequestError:
-    status = status_of(error, request_id)
+def _note(call: Call, response: pb.RecommendResponse | pb.RelatedItemsResponse) -> None:
+    level = pb.DegradationLevel.Name(response.degradation.level)
+    call.notes["items"] = len(response.items)
+    call.notes["degradation"] = level.removeprefix("DEGRADATION_LEVEL_").lower()
+
+
+def _request_error(status: status_pb2.Status) -> pb.RequestError:
     found = pb.RequestError(code=status.code, message=status.message)
     for detail in status.details:
         bad = error_details_pb2.BadRequest()
@@ -138,16 +148,23 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         self, request: event_service_pb2.RecordEventsRequest, context: Context
     ) -> event_service_pb2.RecordEventsResponse:
         validation.check_count("events", request.events, validation.MAX_EVENTS)
+        call, now = current_call(), time.time()
         response = event_service_pb2.RecordEventsResponse()
-        now, valid = time.time(), []
-        for index, event in enumerate(request.events):
-            problems = validation.event_problems(event, now)
-            if problems:
-                response.rejected.add(index=index, event_id=event.event_id, reasons=problems)
-            else:
-                valid.append(mapping.to_event(event, now))
-        response.recorded_count = await self._store.record(valid)
-        response.duplicate_count = len(valid) - response.recorded_count
+        for start in range(0, len(request.events), _EVENTS_AT_ONCE):
+            valid = []
+            for index in range(start, min(start + _EVENTS_AT_ONCE, len(request.events))):
+                event = request.events[index]
+                problems = validation.event_problems(event, now)
+                if problems:
+                    response.rejected.add(index=index, event_id=event.event_id, reasons=problems)
+                else:
+                    valid.append(mapping.to_event(event, now))
+            recorded = await self._store.record(valid)
+            response.recorded_count += recorded
+            response.duplicate_count += len(valid) - recorded
+            await asyncio.sleep(0)
+        call.notes["recorded"] = response.recorded_count
+        call.notes["rejected"] = len(response.rejected)
         return response
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from tamis.v1 import item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_server.domain.errors import FieldViolation, InvalidRequest
@@ -20,9 +22,13 @@ MAX_BATCH = 1_000
 MAX_ANCHORS = 10
 MAX_EVENTS = 10_000
 MAX_ITEMS = 1_000
-EARLIEST = 946_684_800.0  # 2000-01-01
-MAX_AHEAD_S = 86_400.0
+MAX_ATTRIBUTES = 100
+EARLIEST_EVENT = 946_684_800  # 2000-01-01
+MAX_AHEAD_S = 86_400
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999, where Timestamp ends
+_MAX_ECHO = 64  # characters of what the caller wrote that are said back
+_EVENT_KINDS = frozenset(item_pb2.EventKind.values()) - {item_pb2.EVENT_KIND_UNSPECIFIED}
 _KIND_OF_VALUE = {"category": "text", "tags": "text", "number": "number", "boolean": "boolean"}
 Request = pb.RecommendRequest | pb.RelatedItemsRequest
 
@@ -37,6 +43,8 @@ class Violations:
         self.found.append(FieldViolation(field, description))
 
     def identifier(self, field: str, value: str, *, required: bool) -> None:
+        if _is_plain(value):
+            return
         size = len(value.encode())
         if required and not value:
             self.add(field, "is empty, must be given")
@@ -44,6 +52,12 @@ class Violations:
             self.add(field, f"has {size} bytes, at most {MAX_ID_BYTES} are allowed")
         elif not value.isprintable():
             self.add(field, "has characters that are not printable, none are allowed")
+
+    def identifiers(self, field: str, values: Sequence[str], most: int, *, least: int = 0) -> None:
+        self.count(field, values, most, least=least)
+        for position, value in enumerate(values[:most]):
+            if not _is_plain(value):
+                self.identifier(f"{field}[{position}]", value, required=True)
 
     def count(self, field: str, values: Sequence[object], most: int, *, least: int = 0) -> None:
         if not least <= len(values) <= most:
@@ -65,8 +79,7 @@ def check_recommend(request: pb.RecommendRequest, known: Mapping[str, AttributeT
 def check_related(request: pb.RelatedItemsRequest, known: Mapping[str, AttributeType]) -> None:
     """Raises InvalidRequest."""
     violations = Violations()
-    violations.count("item_ids", request.item_ids, MAX_ANCHORS, least=1)
-    _check_ids(violations, "item_ids", request.item_ids)
+    violations.identifiers("item_ids", request.item_ids, MAX_ANCHORS, least=1)
     _check_common(violations, request, known)
     violations.raise_if_any()
 
@@ -83,8 +96,7 @@ def check_items(
 ) -> None:
     """Raises InvalidRequest."""
     violations = Violations()
-    violations.count("item_ids", item_ids, MAX_ITEMS, least=1)
-    _check_ids(violations, "item_ids", item_ids)
+    violations.identifiers("item_ids", item_ids, MAX_ITEMS, least=1)
     _check_attributes(violations, attributes, known)
     violations.raise_if_any()
 
@@ -97,13 +109,17 @@ def event_problems(event: item_pb2.Event, now: float) -> list[str]:
     violations.identifier("item_id", event.item_id, required=True)
     violations.identifier("session_id", event.session_id, required=False)
     violations.identifier("request_id", event.request_id, required=False)
-    if event.kind not in item_pb2.EventKind.values() or not event.kind:
+    if event.kind not in _EVENT_KINDS:
         names = ", ".join(item_pb2.EventKind.keys()[1:])
         violations.add("kind", f"is {event.kind}, allowed are {names}")
     if event.position < 0:
         violations.add("position", f"is {event.position}, must not be negative")
     if event.HasField("time"):
-        _check_time(violations, "time", event.time.seconds, now)
+        _check_time(violations, "time", event.time)
+        if event.time.seconds < EARLIEST_EVENT:
+            violations.add("time", "is before 2000")
+        elif event.time.seconds > now + MAX_AHEAD_S:
+            violations.add("time", "is more than a day in the future")
     return [f"{violation.field} {violation.description}" for violation in violations.found]
 
 
@@ -119,26 +135,20 @@ def _check_common(
         )
     for name in ("surface", "device", "locale", "region"):
         violations.identifier(f"context.{name}", getattr(request.context, name), required=False)
-    if request.context.HasField("time") and request.context.time.seconds < 0:
-        violations.add("context.time", "is before 1970")
-    violations.count("excluded_item_ids", request.excluded_item_ids, MAX_EXCLUDED)
-    if len(request.excluded_item_ids) <= MAX_EXCLUDED:
-        _check_ids(violations, "excluded_item_ids", request.excluded_item_ids)
+    if request.context.HasField("time"):
+        _check_time(violations, "context.time", request.context.time)
+    violations.identifiers("excluded_item_ids", request.excluded_item_ids, MAX_EXCLUDED)
     violations.count("predicates", request.predicates, MAX_PREDICATES)
     for position, predicate in enumerate(request.predicates[:MAX_PREDICATES]):
         _check_predicate(violations, f"predicates[{position}]", predicate, known)
     _check_attributes(violations, request.attributes, known)
 
 
-def _check_ids(violations: Violations, field: str, item_ids: Sequence[str]) -> None:
-    for position, item_id in enumerate(item_ids):
-        violations.identifier(f"{field}[{position}]", item_id, required=True)
-
-
 def _check_attributes(
     violations: Violations, names: Sequence[str], known: Mapping[str, AttributeType]
 ) -> None:
-    for position, name in enumerate(names):
+    violations.count("attributes", names, MAX_ATTRIBUTES)
+    for position, name in enumerate(names[:MAX_ATTRIBUTES]):
         if name not in known:
             violations.add(f"attributes[{position}]", _unknown(name, known))
 
@@ -160,12 +170,14 @@ def _check_predicate(
         violations.count(f"{field}.{condition}.values", values, MAX_VALUES)
         wanted = _KIND_OF_VALUE[attribute.kind]
         for position, value in enumerate(values[:MAX_VALUES]):
-            given = value.WhichOneof("kind")
+            where, given = f"{field}.{condition}.values[{position}]", value.WhichOneof("kind")
             if given != wanted:
                 violations.add(
-                    f"{field}.{condition}.values[{position}]",
+                    where,
                     f"is {given or 'missing'}, {attribute.name} ({attribute.kind}) takes {wanted}",
                 )
+            elif given == "number" and math.isnan(value.number):
+                violations.add(where, "is NaN, a number must be given")
 
 
 def _check_range(
@@ -180,13 +192,19 @@ def _check_range(
         violations.add(field, f"is empty: minimum {bounds.minimum:g} > maximum {bounds.maximum:g}")
 
 
-def _check_time(violations: Violations, field: str, seconds: float, now: float) -> None:
-    if seconds < EARLIEST:
-        violations.add(field, "is before 2000")
-    elif seconds > now + MAX_AHEAD_S:
-        violations.add(field, "is more than a day in the future")
+def _check_time(violations: Violations, field: str, time: Timestamp) -> None:
+    if not 0 <= time.seconds <= _LAST_SECOND:
+        violations.add(field, f"has {time.seconds} seconds, allowed are the years 1970 to 9999")
+    if not 0 <= time.nanos < 1_000_000_000:
+        violations.add(field, f"has {time.nanos} nanos, 0 to 999999999 are allowed")
+
+
+def _is_plain(value: str) -> bool:
+    """Whether an id is surely good: at most 4 bytes a character, so no need to encode it."""
+    return 0 < len(value) <= MAX_ID_BYTES // 4 and value.isprintable()
 
 
 def _unknown(name: str, known: Mapping[str, AttributeType]) -> str:
     names = ", ".join(sorted(known)) or "none"
-    return f"{name!r} is no attribute of this catalogue; there are {names}"
+    shown = name if len(name) <= _MAX_ECHO else name[:_MAX_ECHO] + "…"
+    return f"{shown!r} is no attribute of this catalogue; there are {names}"

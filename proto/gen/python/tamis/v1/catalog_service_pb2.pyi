@@ -33,7 +33,7 @@ class GetItemsRequest(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Attributes to return. Empty: all."""
+        """Attributes to return. Empty: all. At most 100."""
 
     def __init__(
         self,

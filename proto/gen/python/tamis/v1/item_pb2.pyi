@@ -225,7 +225,7 @@ class Event(_message.Message):
     """The rank of the item in that answer, from 1. Zero: not known."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When. Missing: when the server got it."""
+        """When, from the year 2000 to a day from now. Missing: when the server got it."""
 
     def __init__(
         self,

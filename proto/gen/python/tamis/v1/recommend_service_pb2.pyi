@@ -248,7 +248,7 @@ class ValueList(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
-        """They must be of the attribute's kind. Empty: no value."""
+        """They must be of the attribute's kind. Empty: no value. At most 1,000."""
 
     def __init__(
         self,
@@ -364,7 +364,7 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Attributes to return with each item. Empty: none."""
+        """Attributes to return with each item. Empty: none. At most 100."""
 
     def __init__(
         self,
@@ -833,7 +833,7 @@ class RelatedItemsRequest(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Attributes to return with each item. Empty: none."""
+        """Attributes to return with each item. Empty: none. At most 100."""
 
     def __init__(
         self,
