@@ -42,12 +42,13 @@ def _last_of_all(events: Interactions, fraction: float) -> npt.NDArray[np.bool_]
 
 
 def _last_of_each(events: Interactions, fraction: float) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(len(events), np.bool_)
-    for positions in by_user(events):
-        count = int(positions.shape[0] * fraction)
+    """Cut at a time, not at a count: events of one second have no order to respect."""
+    late = np.zeros(len(events), np.bool_)
+    for own in by_user(events):
+        count = int(own.shape[0] * fraction)
         if count:
-            mask[positions[-count:]] = True
-    return mask
+            late[own] = events.times[own] >= events.times[own[-count]]
+    return late
 
 
 def by_user(events: Interactions, users: int | None = None) -> list[npt.NDArray[np.intp]]:
