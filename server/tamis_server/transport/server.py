@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tamis.v1 import (
@@ -23,6 +23,7 @@ from tamis_server.domain.errors import TamisError
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.funnel.engine import Engines
 from tamis_server.transport.call import CallInterceptor
+from tamis_server.transport.health import Health
 from tamis_server.transport.servicers import (
     AdminServicer,
     CatalogServicer,
@@ -60,7 +61,7 @@ class GrpcServer:
         drain_s: float,
     ) -> None:
         self._drain_s = drain_s
-        self._health = health.aio.HealthServicer()
+        self._health = Health(SERVICES)
         self._server = grpc.aio.server(
             interceptors=[interceptor],
             options=[
@@ -87,12 +88,12 @@ class GrpcServer:
             AdminServicer(engines, status), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        names = (*SERVICES, health, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, listen: str) -> int:
         """Listen on host:port and return the port. Not serving until told so."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
             port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
@@ -102,14 +103,11 @@ class GrpcServer:
 
     async def serve(self) -> None:
         """Say that requests are welcome."""
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set_serving(True)
 
     async def drain(self, delay_s: float) -> None:
         """NOT_SERVING first; after ``delay_s`` no new calls; those in flight are answered."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.set_serving(False)
         await asyncio.sleep(delay_s)
+        self._health.end_watches()
         await self._server.stop(self._drain_s)
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", *SERVICES):
-            await self._health.set(name, status)
