@@ -185,6 +185,7 @@ def _evaluate(
     return {
         "split": {"how": config.split, "test": config.test, "validation": config.validation},
         "users": len(asked),
+        "users_left_out": evaluate.left_out(parts),
         "methods": results,
         "ranker": {"AUC": auc, "requests": int(held_out.items.shape[0])},
     }

@@ -60,6 +60,16 @@ def questions(split: Split) -> list[Question]:
     return asked
 
 
+def left_out(split: Split) -> dict[str, int]:
+    """How many users of the test part are not asked about, by the reason."""
+    counts = {"no past": 0, "nothing new": 0}
+    known = set(split.train.users.tolist())
+    asked = {question.user for question in questions(split)}
+    for user in set(split.test.users.tolist()) - asked:
+        counts["nothing new" if user in known else "no past"] += 1
+    return counts
+
+
 def table(
     asked: Sequence[Question],
     lists: Mapping[str, Sequence[Sequence[int]]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -55,6 +56,18 @@ def test_the_command_line_asks_a_running_server(shop: Path) -> None:
         assert "like" not in tamis("related", "ghost", *ask, status=1).stderr
         ids = tamis("recommend", "shopper-0001", "--target", server.target).stdout
         assert like in ids
+
+
+def test_the_readme_s_python_example_runs_as_written(shop: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    with server_process(shop) as server:
+        code = example.replace("127.0.0.1:50051", server.target)
+        command = [sys.executable, "-c", code]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["1", "2", "3", "4", "5"]
+    assert all(float(line[3]) <= 50 for line in lines)
 
 
 def test_a_bundle_is_inspected_by_its_manifest(shop: Path) -> None:
