@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle in memory; every array read-only. Shapes as in ``bundles.manifest``."""
+    """A bundle in memory. Shapes as in ``bundles.manifest``, but arrays by item have ``rows`` rows:
+    behind the bundle's own, which are never written to, spare ones for items that come later.
+    """
 
     directory: Path
     manifest: fmt.Manifest
+    rows: int
     items: pa.Table
     users: pa.Table
     vectors: npt.NDArray[np.float32]
@@ -63,7 +66,7 @@ def verify(directory: Path) -> fmt.Manifest:
     return manifest
 
 
-def load(directory: Path) -> Bundle:
+def load(directory: Path, spare: int = 0) -> Bundle:
     """Verify and load a bundle. Raises BundleRejected with the file and the reason."""
     manifest = verify(directory)
     vectors = _array(directory, fmt.VECTORS)
@@ -71,6 +74,7 @@ def load(directory: Path) -> Bundle:
     bundle = Bundle(
         directory=directory,
         manifest=manifest,
+        rows=manifest.items,
         items=_table(directory, fmt.ITEMS),
         users=_table(directory, fmt.USERS),
         vectors=vectors,
@@ -83,7 +87,27 @@ def load(directory: Path) -> Bundle:
     )
     _check_shapes(bundle)
     _check_pairing(bundle)
-    return bundle
+    return _with_spare(bundle, spare) if spare else bundle
+
+
+def _with_spare(bundle: Bundle, spare: int) -> Bundle:
+    encoder = dict(bundle.encoder)
+    encoder["history_table"] = _longer(encoder["history_table"].astype(np.float32), spare)
+    return replace(
+        bundle,
+        rows=bundle.manifest.items + spare,
+        vectors=_longer(bundle.vectors, spare),
+        item_fields=_longer(bundle.item_fields, spare),
+        item_dense=_longer(bundle.item_dense, spare),
+        popularity=_longer(bundle.popularity, spare),
+        encoder=encoder,
+    )
+
+
+def _longer(array: npt.NDArray[Any], spare: int) -> npt.NDArray[Any]:
+    longer = np.zeros((array.shape[0] + spare, *array.shape[1:]), array.dtype)
+    longer[: array.shape[0]] = array
+    return longer
 
 
 def _array(directory: Path, name: str) -> npt.NDArray[Any]:

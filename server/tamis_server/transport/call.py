@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -68,22 +69,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if wrapped is not None:
             return wrapped
         handler = await continuation(handler_call_details)
-        if not method.startswith("/tamis.") or handler is None or not handler.unary_unary:
+        if not method.startswith("/tamis.") or handler is None:
             return handler
-        wrapped = grpc.unary_unary_rpc_method_handler(
-            self._wrap(method, cast("Handler", handler.unary_unary)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        codecs = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            answer = self._wrap(
+                method, cast("Handler", handler.unary_unary), self._default_timeout_s
+            )
+            wrapped = grpc.unary_unary_rpc_method_handler(answer, *codecs)
+        else:  # a stream lasts as long as its caller likes
+            answer = self._wrap(method, cast("Handler", handler.stream_unary), math.inf)
+            wrapped = grpc.stream_unary_rpc_method_handler(answer, *codecs)
         self._wrapped[method] = wrapped
         return wrapped
 
-    def _wrap(self, method: str, handler: Handler) -> Handler:
+    def _wrap(self, method: str, handler: Handler, default_timeout_s: float) -> Handler:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             start = perf_counter()
             remaining = context.time_remaining()
             if remaining is None:
-                remaining = self._default_timeout_s
+                remaining = default_timeout_s
             call = Call(_request_id(context), Deadline.after(remaining), {})
             _current.set(call)
             context.set_trailing_metadata(((REQUEST_ID, call.request_id),))

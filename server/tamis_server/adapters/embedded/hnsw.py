@@ -49,6 +49,10 @@ class NearestItems:
         found = await self._batcher.submit((queries, widened))
         return [_eligible(scored, eligible, k) for scored in found]
 
+    def neighbours(self, queries: Vectors, k: int) -> list[Scored]:
+        """For each row of queries its k nearest of all items of the bundle."""
+        return self._nearest(queries, min(k, self._size))
+
     def _search_graph(self, requests: Sequence[tuple[Vectors, int]]) -> list[list[Scored]]:
         """The micro-batcher's call: one search for all waiting requests that want the same k."""
         results: list[list[Scored]] = [[] for _ in requests]
