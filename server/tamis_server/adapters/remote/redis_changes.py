@@ -8,7 +8,6 @@ from typing import Any
 from tamis_server.adapters.remote.redis_connection import Connection, Script
 
 _PUBLISH = Script.named("publish")
-_WAIT_S = 1.0
 _AT_ONCE = 10_000  # changes read at a time, and hash entries scanned
 
 
@@ -44,9 +43,9 @@ class RedisChanges:
                 return position, list(found.values())
 
     async def since(self, position: int) -> tuple[int, list[bytes]] | None:
-        wait_ms = int(_WAIT_S * 1e3)
+        wait_ms = int(self._connection.block_s * 1e3)
         reply = await self._connection.listen(
-            _WAIT_S, "XREAD", "COUNT", _AT_ONCE, "BLOCK", wait_ms, "STREAMS", self._stream,
+            "XREAD", "COUNT", _AT_ONCE, "BLOCK", wait_ms, "STREAMS", self._stream,
             b"%d-1" % position,
         )  # fmt: skip
         if not reply:

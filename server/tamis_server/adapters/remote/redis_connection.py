@@ -110,9 +110,14 @@ class Connection:
             results[at] = found
         return results
 
-    async def listen(self, block_s: float, *command: str | bytes | int) -> Any:
-        """The reply to a command that may block so long. Raises DependencyFailed."""
-        timeout_s = block_s + self._write_timeout_s
+    @property
+    def block_s(self) -> float:
+        """How long a command may block: connections don't wait for answers much longer."""
+        return min(1.0, self._write_timeout_s / 2)
+
+    async def listen(self, *command: str | bytes | int) -> Any:
+        """The reply to a command that may block for ``block_s``. Raises DependencyFailed."""
+        timeout_s = self.block_s + self._write_timeout_s
         return await self._guarded(timeout_s, lambda: self._client.execute_command(*command))
 
     async def close(self) -> None:
