@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tamis_server.domain.context import Event, EventKind
@@ -58,3 +59,22 @@ def write_100(settings: dict[str, Any], writer: int, now: float) -> int:
         return sum(int(each.sum()) for each in new)
 
     return asyncio.run(write())
+
+
+def write_for_ever(directory: str, start: int, acknowledged: Connection, now: float) -> None:
+    """Record events from ``start`` on and send the number of each once it is acknowledged."""
+
+    async def write() -> None:
+        store = open_stores(StateSettings(url=f"lmdb://{directory}"))
+
+        async def writer(number: int) -> None:
+            while True:
+                await store.users.record(
+                    [event(number, f"item-{number}", time=now + number, user=f"user-{number % 5}")]
+                )
+                acknowledged.send_bytes(number.to_bytes(8, "big"))
+                number += 4
+
+        await asyncio.gather(*(writer(start + offset) for offset in range(4)))
+
+    asyncio.run(write())

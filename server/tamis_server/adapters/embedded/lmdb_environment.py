@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ FORMAT = b"tamis-state 1"
 DATABASES = ("users", "dedupe", "expiry", "counters", "trending", "catalogue", "changes")
 _DATA = "data.mdb"
 _META = b"meta"
+_LITTLE = 1 << 20  # with fewer bytes free a commit fails, whatever LMDB calls it
 log = logging.getLogger(__name__)
 
 
@@ -76,11 +76,11 @@ class Environment:
             try:
                 txn = self._begin(database)
             except lmdb.Error as error:
-                raise _failed(error) from None
+                raise self._failed(error) from None
             try:
                 yield Read(txn)
             except lmdb.Error as error:
-                raise _failed(error) from None
+                raise self._failed(error) from None
             finally:
                 txn.abort()
 
@@ -99,7 +99,7 @@ class Environment:
             except lmdb.MapResizedError:
                 self._adopt_size()
             except (lmdb.Error, OSError) as error:
-                raise _failed(error) from None
+                raise self._failed(error) from None
             else:
                 return result
 
@@ -116,7 +116,7 @@ class Environment:
         try:
             self._env.sync(True)
         except lmdb.Error as error:
-            raise _failed(error) from None
+            raise self._failed(error) from None
         self._synced = time.monotonic()
 
     def close(self) -> None:
@@ -128,6 +128,12 @@ class Environment:
                     self._env.sync(True)
                 finally:
                     self._env.close()
+
+    def _failed(self, error: Exception) -> DependencyFailed:
+        said = _said(error)
+        if shutil.disk_usage(self.directory).free < _LITTLE:
+            said += f" (no space left on the disk of {self.directory})"
+        return DependencyFailed("state store", said)
 
     def _begin(self, database: str) -> lmdb.Transaction:
         try:
@@ -276,12 +282,5 @@ def _file_size(directory: Path) -> int:
         return 0
 
 
-def _failed(error: Exception) -> DependencyFailed:
-    return DependencyFailed("state store", _said(error))
-
-
 def _said(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EACCES, errno.EROFS):
-        return os.strerror(number)
     return str(error) or type(error).__name__
