@@ -201,7 +201,7 @@ def test_killed_at_random_moments_for_200_rounds_every_acknowledged_event_is_fou
     found: set[int] = set()
     moments, start = np.random.default_rng(4), 0
     forks = get_context("forkserver")  # the imports done once: killed at its work, not at its start
-    forks.set_forkserver_preload(["support.stores"])
+    forks.set_forkserver_preload(["tamis_server.stores"])
     for _ in range(ROUNDS):
         reading, writing = forks.Pipe(duplex=False)
         child = forks.Process(target=write_for_ever, args=(str(state), start, writing, NOW))
