@@ -7,7 +7,10 @@ import contextlib
 import logging
 import signal
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +45,10 @@ from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.domain.context import Deadline, RequestContext
 from tamis_server.domain.errors import DependencyFailed
 from tamis_server.domain.ports import UserStateStore
-from tamis_server.domain.slate import StageTrace
 from tamis_server.funnel.engine import BundleInfo, Engine
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
+from tamis_server.observability.metrics import Metrics
+from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.settings import Settings, SettingsError
 from tamis_server.stages.filtering import Filtering
 from tamis_server.stages.hydration import Hydration
@@ -65,13 +69,6 @@ from tamis_server.transport.servicers import ServerStatus
 log = logging.getLogger(__name__)
 _STATE_S = 1.0  # the store has a time-out of its own
 _INLINE_S = 1.0  # budget of stages that can't wait for anything: the deadline bounds them
-
-
-class _Unobserved:
-    """Until metrics are configured nobody watches the stages."""
-
-    def observe(self, trace: StageTrace) -> None:
-        return
 
 
 def build_engine(
@@ -185,9 +182,13 @@ class Application:
         self._settings = settings
         self._path: Path = settings.bundle.path
         self._started = time.monotonic()
-        self._stores = open_stores(settings.state)
+        self._metrics = Metrics()
+        stores = open_stores(settings.state)
+        self._stores = replace(stores, users=MeasuredUsers(stores.users, self._metrics))
         self._live = LiveCatalogue(self._stores.catalogue)
         self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
+        self._trended: float | None = None
+        self.metrics_port: int | None = None
         self._trends: asyncio.Task[None] | None = None
         self._server = GrpcServer(
             self._engines,
@@ -198,6 +199,7 @@ class Application:
                 default_timeout_s=settings.server.default_timeout_s,
                 min_timeout_s=settings.server.min_timeout_s,
                 log_calls=settings.server.access_log,
+                observe=self._metrics.request,
             ),
             refuse_unknown_items=settings.events.unknown_items == "refuse",
             max_connection_age_s=settings.server.max_connection_age_s,
@@ -206,6 +208,7 @@ class Application:
 
     async def start(self) -> int:
         """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen."""
+        self._measure()
         await self._live.start()
         await self._engines.activate(self._path)
         self._trends = asyncio.create_task(self._follow_trends())
@@ -255,13 +258,46 @@ class Application:
                 await self._trends
         await self._live.stop()
         await self._stores.close()
+        self._metrics.close()
 
     def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
             bundle = load(directory, self._settings.catalogue.capacity)
-            engine = build_engine(bundle, self._stores.users, self._settings, _Unobserved())
+            engine = build_engine(bundle, self._stores.users, self._settings, self._metrics)
             engine.live.apply(changes)
             return engine
+
+    def _measure(self) -> None:
+        """Say what there is to measure, and serve it if that is wanted. Raises CannotExpose."""
+        metrics = self._metrics
+        about = f"{version('tamis')} {tamis_kernels.level()}"
+        metrics.gauge("tamis_build_info", "version and kernel level", "", lambda: {about: 1.0})
+        metrics.gauge("tamis_bundle_info", "the bundle served", "", self._bundle_info)
+        metrics.counter(
+            "tamis_bundle_swaps", "bundles activated", lambda: float(self._engines.swaps)
+        )
+        metrics.gauge("tamis_live_items", "items added or changed", "", self._live_items)
+        metrics.gauge(
+            "tamis_catalogue_age", "since changes were last heard of", "s", self._catalogue_age
+        )
+        metrics.gauge(
+            "tamis_item_features_age", "since item activity was last read", "s", self._trends_age
+        )
+        if self._settings.metrics.listen:
+            self.metrics_port = metrics.expose(self._settings.metrics.listen)
+
+    def _bundle_info(self) -> Mapping[str, float]:
+        return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
+
+    def _live_items(self) -> float:
+        return float(len(self._engines.current.live)) if self._engines.swaps else 0.0
+
+    def _catalogue_age(self) -> float:
+        age = self._live.status.age_s
+        return nan if age is None else age
+
+    def _trends_age(self) -> float:
+        return nan if self._trended is None else time.monotonic() - self._trended
 
     def _adopt(self, engine: Engine) -> None:
         self._live.adopt(engine.live, engine.bundle.as_of)
@@ -273,6 +309,7 @@ class Application:
             try:
                 found = await self._stores.activity.trending(most, time.time())
                 self._engines.current.live.trend(*found)
+                self._trended = time.monotonic()
             except DependencyFailed as error:
                 log.warning("what trends can't be asked: %s", error)
             await asyncio.sleep(wanted.trending_refresh_s)

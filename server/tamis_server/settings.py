@@ -178,6 +178,12 @@ class RerankingSettings(_Section):
     pool: int = Field(5, ge=1, le=100, description="MMR chooses among pool x page size candidates")
 
 
+class MetricsSettings(_Section):
+    listen: str = Field(
+        "", pattern=r"^$|^.*:\d+$", description="host:port of /metrics for Prometheus; empty: none"
+    )
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -197,6 +203,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     ranking: RankingSettings = RankingSettings()
     reranking: RerankingSettings = RerankingSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 

@@ -66,7 +66,10 @@ def server_of(
         CatalogueEditor(engines, live, item_keys, encoder=None),
         lambda: ServerStatus("1.2.3", 4.5, "scalar", "lmdb://x", 1, "", nothing_live, 5_000),
         CallInterceptor(
-            default_timeout_s=default_timeout_s, min_timeout_s=min_timeout_s, log_calls=log_calls
+            default_timeout_s=default_timeout_s,
+            min_timeout_s=min_timeout_s,
+            log_calls=log_calls,
+            observe=lambda *_: None,
         ),
         refuse_unknown_items=False,
         max_connection_age_s=300.0,

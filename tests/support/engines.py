@@ -15,7 +15,7 @@ from tamis_server.app import build_engine
 from tamis_server.bundles.loader import Bundle, load
 from tamis_server.domain.context import Deadline, History, RequestContext, UserState
 from tamis_server.domain.ports import UserStateStore
-from tamis_server.domain.slate import StageTrace
+from tamis_server.domain.slate import Slate, StageTrace
 from tamis_server.funnel.engine import Engine
 from tamis_server.settings import Settings, StateSettings
 from tamis_server.stores import Stores, open_stores, seen_policy
@@ -29,9 +29,13 @@ class Recorder:
     """Keeps what it observes."""
 
     traces: list[StageTrace] = field(default_factory=list)
+    slates: list[Slate] = field(default_factory=list)
 
     def observe(self, trace: StageTrace) -> None:
         self.traces.append(trace)
+
+    def answered(self, slate: Slate) -> None:
+        self.slates.append(slate)
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,18 @@ def layers(stored: bytes | memoryview) -> tuple[Blocks, ...]:
     return tuple(found)
 
 
+def false_positive_rate(filters: Sequence[Blocks]) -> float:
+    """The chance that a random key is found in one of the filters, from the bits that are set.
+
+    A key falls into each block alike and, in each of its eight words, onto each bit alike.
+    """
+    missed = 1.0
+    for blocks in filters:
+        found = np.prod(np.bitwise_count(blocks) / 32.0, axis=1).mean()
+        missed *= 1.0 - float(found)
+    return 1.0 - missed
+
+
 def key_count(filters: Iterable[bytes | memoryview]) -> int:
     """How many keys were inserted into stored filters."""
     return sum(_HEADER.unpack_from(stored)[0] for stored in filters if stored)

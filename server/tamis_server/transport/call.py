@@ -51,10 +51,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     is refused before any work is done for it.
     """
 
-    def __init__(self, *, default_timeout_s: float, min_timeout_s: float, log_calls: bool) -> None:
+    def __init__(
+        self,
+        *,
+        default_timeout_s: float,
+        min_timeout_s: float,
+        log_calls: bool,
+        observe: Callable[[str, str, float], None],
+    ) -> None:
+        """observe: told method, status code and seconds of every call."""
         self._default_timeout_s = default_timeout_s
         self._min_timeout_s = min_timeout_s
         self._log_calls = log_calls
+        self._observe = observe
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -103,8 +112,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:
                 status = refusal(error, call.request_id)
             finally:
+                seconds = perf_counter() - start
+                self._observe(method, code_pb2.Code.Name(status.code), seconds)
                 if self._log_calls:
-                    _log_access(method, call, status.code, perf_counter() - start)
+                    _log_access(method, call, status.code, seconds)
             return await _abort(context, status, call)
 
         return answer
