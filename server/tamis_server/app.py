@@ -18,6 +18,7 @@ from tamis_server.adapters.embedded.catalogue import BundleCatalogue
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
 from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
 from tamis_server.adapters.embedded.hnsw import NearestItems
@@ -39,7 +40,7 @@ from tamis_server.domain.ports import UserStateStore
 from tamis_server.domain.slate import StageTrace
 from tamis_server.funnel.engine import BundleInfo, Engine
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
-from tamis_server.settings import Settings, SettingsError
+from tamis_server.settings import EventsSettings, Settings, SettingsError
 from tamis_server.stages.filtering import Filtering
 from tamis_server.stages.hydration import Hydration
 from tamis_server.stages.preparation import EligibleItems, QueryEncoding, UserState
@@ -125,6 +126,19 @@ def build_engine(
     return Engine(_info(bundle), catalogue, recommend, related)
 
 
+def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
+    """The event log of this process, not started."""
+    if settings.log_dir is None:
+        return NoEventLog()
+    return ParquetEventLog(
+        settings.log_dir,
+        rotate_bytes=int(settings.log_rotate_mb * (1 << 20)),
+        rotate_s=settings.log_rotate_s,
+        flush_s=settings.log_flush_s,
+        max_pending=settings.log_max_pending,
+    )
+
+
 def _info(bundle: Bundle) -> BundleInfo:
     manifest = bundle.manifest
     return BundleInfo(
@@ -165,10 +179,12 @@ class Application:
         self._path: Path = settings.bundle.path
         self._started = time.monotonic()
         self._store = MemoryUserState(max_history=settings.state.max_history)
+        self._event_log = build_event_log(settings.events)
         self._engines: Swapper[_Serving] = Swapper(self._build, _warm_up, self._adopt)
         self._server = GrpcServer(
             _Current(self._engines),
             self._store,
+            self._event_log,
             self._status,
             CallInterceptor(
                 default_timeout_s=settings.server.default_timeout_s,
@@ -180,8 +196,10 @@ class Application:
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen."""
+        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen,
+        EventLogUnusable."""
         await self._engines.activate(self._path)
+        self._event_log.start()
         port = await self._server.start(self._settings.server.listen)
         await self._server.serve()
         bundle = self._engines.current.engine.bundle
@@ -222,6 +240,7 @@ class Application:
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""
         await self._server.drain(self._settings.server.drain_delay_s)
+        await self._event_log.close()
 
     def _build(self, directory: Path) -> _Serving:
         bundle = load(directory)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -63,6 +64,28 @@ class StateSettings(_Section):
     max_history: int = Field(512, ge=1, le=100_000, description="events kept per user")
 
 
+class EventsSettings(_Section):
+    log_dir: Path | None = Field(None, description="directory of the event log; none: no log")
+    log_rotate_mb: float = Field(
+        64.0, gt=0, le=1024, description="a file is closed at this size (MiB, before compression)"
+    )
+    log_rotate_s: float = Field(300.0, gt=0, description="and this long after its first event")
+    log_flush_s: float = Field(
+        0.2, gt=0, le=60, description="how long events gather before they are synced to disk"
+    )
+    log_max_pending: int = Field(
+        100_000, ge=1, description="events waiting to be written; beyond it they are dropped"
+    )
+
+    @field_validator("log_dir", mode="before")
+    @classmethod
+    def _is_a_directory(cls, value: Any) -> Any:
+        # an unset variable in a template would otherwise mean the working directory
+        if value == "":
+            raise PydanticCustomError("empty", "is empty; leave it out for no event log")
+        return value
+
+
 class RetrievalSettings(_Section):
     personal: int = Field(300, ge=0, le=10_000, description="candidates near the query vector")
     recent: int = Field(150, ge=0, le=10_000, description="candidates around recent items")
@@ -107,6 +130,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     bundle: BundleSettings = BundleSettings()
     state: StateSettings = StateSettings()
+    events: EventsSettings = EventsSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ranking: RankingSettings = RankingSettings()
     reranking: RerankingSettings = RerankingSettings()

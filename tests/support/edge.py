@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from support.engines import Bench, Recorder
+from tamis_server.adapters.embedded.event_log import NoEventLog
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import UserStateStore
@@ -57,6 +58,7 @@ def server_of(
     return GrpcServer(
         engines,
         store,
+        NoEventLog(),
         lambda: ServerStatus("1.2.3", 4.5, "scalar", "memory://", 1, ""),
         CallInterceptor(
             default_timeout_s=default_timeout_s, min_timeout_s=min_timeout_s, log_calls=log_calls

@@ -32,7 +32,7 @@ def test_each_source_overrides_the_one_before(file: Path, monkeypatch: pytest.Mo
             "[server]\nlissten = 1\n",
             "setting server.lissten: no such setting; there are access_log",
         ),
-        ("[servr]\nlisten = 1\n", "setting servr: no such setting; there are bundle, log"),
+        ("[servr]\nlisten = 1\n", "setting servr: no such setting; there are bundle, events"),
         ("[reranking]\ntrade_off = 2\n", "setting reranking.trade_off: Input should be less"),
         ("[server\n", "settings file"),
     ],

@@ -20,7 +20,7 @@ from tamis.v1 import (
     recommend_service_pb2_grpc,
 )
 from tamis_server.domain.errors import TamisError
-from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.ports import EventLog, UserStateStore
 from tamis_server.funnel.engine import Engines
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.health import Health
@@ -54,6 +54,7 @@ class GrpcServer:
         self,
         engines: Engines,
         store: UserStateStore,
+        event_log: EventLog,
         status: Callable[[], ServerStatus],
         interceptor: CallInterceptor,
         *,
@@ -79,7 +80,7 @@ class GrpcServer:
             RecommendServicer(engines), self._server
         )
         event_service_pb2_grpc.add_EventServiceServicer_to_server(
-            EventServicer(store), self._server
+            EventServicer(store, event_log), self._server
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogServicer(engines), self._server

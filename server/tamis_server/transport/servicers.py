@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,9 @@ from tamis.v1 import (
 from tamis.v1 import (
     recommend_service_pb2 as pb,
 )
-from tamis_server.domain.context import Deadline
+from tamis_server.domain.context import Deadline, Event
 from tamis_server.domain.errors import NotFound
-from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.ports import EventLog, UserStateStore
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.engine import Engine, Engines
 from tamis_server.transport import mapping, validation
@@ -141,8 +141,9 @@ def _request_error(status: status_pb2.Status) -> pb.RequestError:
 
 
 class EventServicer(event_service_pb2_grpc.EventServiceServicer):
-    def __init__(self, store: UserStateStore) -> None:
+    def __init__(self, store: UserStateStore, event_log: EventLog) -> None:
         self._store = store
+        self._event_log = event_log
 
     async def RecordEvents(
         self, request: event_service_pb2.RecordEventsRequest, context: Context
@@ -159,13 +160,23 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
                     response.rejected.add(index=index, event_id=event.event_id, reasons=problems)
                 else:
                     valid.append(mapping.to_event(event, now))
-            recorded = await self._store.record(valid)
+            # a caller who hangs up must not come between the store and the log: repeated, the
+            # events would be duplicates to the store and never be logged
+            recorded = await asyncio.shield(self._record(valid))
             response.recorded_count += recorded
             response.duplicate_count += len(valid) - recorded
             await asyncio.sleep(0)
         call.notes["recorded"] = response.recorded_count
         call.notes["rejected"] = len(response.rejected)
         return response
+
+    async def _record(self, events: Sequence[Event]) -> int:
+        recorded = await self._store.record(events)
+        # the store says how many were new, not which: a log with one event twice loses nothing
+        # (ingest counts each id once), and one without it does
+        if recorded:
+            self._event_log.append(events)
+        return recorded
 
 
 class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
