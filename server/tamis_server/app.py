@@ -22,6 +22,7 @@ from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
 from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
 from tamis_server.adapters.embedded.histories import BundleHistories
@@ -49,7 +50,7 @@ from tamis_server.funnel.engine import BundleInfo, Engine
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
-from tamis_server.settings import Settings, SettingsError
+from tamis_server.settings import EventsSettings, Settings, SettingsError
 from tamis_server.stages.filtering import Filtering
 from tamis_server.stages.hydration import Hydration
 from tamis_server.stages.preparation import (
@@ -160,6 +161,19 @@ def build_engine(
     return Engine(_info(bundle), catalogue, recommend, related, live)
 
 
+def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
+    """The event log of this process, not started."""
+    if settings.log_dir is None:
+        return NoEventLog()
+    return ParquetEventLog(
+        settings.log_dir,
+        rotate_bytes=int(settings.log_rotate_mb * (1 << 20)),
+        rotate_s=settings.log_rotate_s,
+        flush_s=settings.log_flush_s,
+        max_pending=settings.log_max_pending,
+    )
+
+
 def _info(bundle: Bundle) -> BundleInfo:
     manifest = bundle.manifest
     return BundleInfo(
@@ -186,6 +200,7 @@ class Application:
         stores = open_stores(settings.state)
         self._stores = replace(stores, users=MeasuredUsers(stores.users, self._metrics))
         self._live = LiveCatalogue(self._stores.catalogue)
+        self._event_log = build_event_log(settings.events)
         self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
         self._trended: float | None = None
         self.metrics_port: int | None = None
@@ -193,6 +208,7 @@ class Application:
         self._server = GrpcServer(
             self._engines,
             self._stores,
+            self._event_log,
             CatalogueEditor(self._engines, self._live, item_keys, encoder=None),
             self._status,
             CallInterceptor(
@@ -207,10 +223,12 @@ class Application:
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen."""
+        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen,
+        CannotExpose and EventLogUnusable."""
         self._measure()
         await self._live.start()
         await self._engines.activate(self._path)
+        self._event_log.start()
         self._trends = asyncio.create_task(self._follow_trends())
         port = await self._server.start(self._settings.server.listen)
         await self._server.serve()
@@ -256,6 +274,7 @@ class Application:
             self._trends.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._trends
+        await self._event_log.close()
         await self._live.stop()
         await self._stores.close()
         self._metrics.close()

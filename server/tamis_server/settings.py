@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -130,12 +131,6 @@ class StateSettings(_Section):
         return groups
 
 
-class EventsSettings(_Section):
-    unknown_items: Literal["store", "refuse"] = Field(
-        "store", description="what to do with events of items that the catalogue does not know"
-    )
-
-
 class CatalogueSettings(_Section):
     capacity: int = Field(
         20_000, ge=0, le=1_000_000, description="items that may be added or changed until a rebuild"
@@ -143,6 +138,31 @@ class CatalogueSettings(_Section):
     rebuild_at: int = Field(
         5_000, ge=1, description="so many of them, and the status says that a rebuild is due"
     )
+
+
+class EventsSettings(_Section):
+    unknown_items: Literal["store", "refuse"] = Field(
+        "store", description="what to do with events of items that the catalogue does not know"
+    )
+    log_dir: Path | None = Field(None, description="directory of the event log; none: no log")
+    log_rotate_mb: float = Field(
+        64.0, gt=0, le=1024, description="a file is closed at this size (MiB, before compression)"
+    )
+    log_rotate_s: float = Field(300.0, gt=0, description="and this long after its first event")
+    log_flush_s: float = Field(
+        0.2, gt=0, le=60, description="how long events gather before they are synced to disk"
+    )
+    log_max_pending: int = Field(
+        100_000, ge=1, description="events waiting to be written; beyond it they are dropped"
+    )
+
+    @field_validator("log_dir", mode="before")
+    @classmethod
+    def _is_a_directory(cls, value: Any) -> Any:
+        # an unset variable in a template would otherwise mean the working directory
+        if value == "":
+            raise PydanticCustomError("empty", "is empty; leave it out for no event log")
+        return value
 
 
 class RetrievalSettings(_Section):

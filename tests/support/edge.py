@@ -9,6 +9,7 @@ from typing import Any
 
 from support.engines import Bench, Recorder
 from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.adapters.embedded.event_log import NoEventLog
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue, LiveStatus
 from tamis_server.domain.candidates import Candidates
@@ -63,6 +64,7 @@ def server_of(
     return GrpcServer(
         engines,
         replace(shop.stores, users=store or shop.stores.users),
+        NoEventLog(),
         CatalogueEditor(engines, live, item_keys, encoder=None),
         lambda: ServerStatus("1.2.3", 4.5, "scalar", "lmdb://x", 1, "", nothing_live, 5_000),
         CallInterceptor(

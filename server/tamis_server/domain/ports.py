@@ -81,6 +81,17 @@ class Histories(Protocol):
         """The state as of the bundle; None for a user it does not know."""
 
 
+class EventLog(Protocol):
+    """Keeps what users did for retraining. Never in a request's way: it neither waits nor raises,
+    and what it has no room for it drops and counts."""
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Take over events that the store has acknowledged as new."""
+
+    async def close(self) -> None:
+        """On return all that was taken over is kept; what comes later is dropped."""
+
+
 class QueryEncoder(Protocol):
     """The user tower."""
 

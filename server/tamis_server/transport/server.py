@@ -22,7 +22,7 @@ from tamis.v1 import (
 )
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.domain.errors import TamisError
-from tamis_server.domain.ports import ItemActivity, UserStateStore
+from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.funnel.engine import Engines
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.health import Health
@@ -66,6 +66,7 @@ class GrpcServer:
         self,
         engines: Engines,
         stores: Stores,
+        event_log: EventLog,
         editor: CatalogueEditor,
         status: Callable[[], ServerStatus],
         interceptor: CallInterceptor,
@@ -93,7 +94,8 @@ class GrpcServer:
             RecommendServicer(engines), self._server
         )
         event_service_pb2_grpc.add_EventServiceServicer_to_server(
-            EventServicer(engines, stores.users, refuse_unknown=refuse_unknown_items), self._server
+            EventServicer(engines, stores.users, event_log, refuse_unknown=refuse_unknown_items),
+            self._server,
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogServicer(engines, stores.activity, editor), self._server

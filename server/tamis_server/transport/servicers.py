@@ -27,9 +27,9 @@ from tamis.v1 import (
 )
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveStatus
-from tamis_server.domain.context import Deadline
+from tamis_server.domain.context import Deadline, Event
 from tamis_server.domain.errors import NotFound
-from tamis_server.domain.ports import ItemActivity, UserStateStore
+from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.engine import Engine, Engines
 from tamis_server.transport import mapping, validation
@@ -145,9 +145,17 @@ def _request_error(status: status_pb2.Status) -> pb.RequestError:
 
 
 class EventServicer(event_service_pb2_grpc.EventServiceServicer):
-    def __init__(self, engines: Engines, store: UserStateStore, *, refuse_unknown: bool) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        store: UserStateStore,
+        event_log: EventLog,
+        *,
+        refuse_unknown: bool,
+    ) -> None:
         self._engines = engines
         self._store = store
+        self._event_log = event_log
         self._refuse_unknown = refuse_unknown
 
     async def RecordEvents(
@@ -189,9 +197,9 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
         """Record the valid ones: how many were new, and how many were valid."""
         now, valid = time.time(), []
         for start in range(0, len(events), _CHECKED_AT_ONCE):
-            part = events[start : start + _CHECKED_AT_ONCE]
-            known = self._engines.current.catalogue.rows([event.item_id for event in part]) >= 0
-            for index, (event, is_known) in enumerate(zip(part, known.tolist(), strict=True)):
+            checked = events[start : start + _CHECKED_AT_ONCE]
+            known = self._engines.current.catalogue.rows([event.item_id for event in checked]) >= 0
+            for index, (event, is_known) in enumerate(zip(checked, known.tolist(), strict=True)):
                 problems = validation.event_problems(event, now)
                 if self._refuse_unknown and not is_known:
                     problems.append(f"item_id {event.item_id[:64]!r} is not in the catalogue")
@@ -207,9 +215,17 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
             await asyncio.sleep(0)
         new = 0
         for start in range(0, len(valid), _RECORDED_AT_ONCE):
-            mask = await self._store.record(valid[start : start + _RECORDED_AT_ONCE])
-            new += int(mask.sum())
+            # a caller who hangs up must not come between the store and the log: repeated, the
+            # events would be duplicates to the store and never be logged
+            part = valid[start : start + _RECORDED_AT_ONCE]
+            new += await asyncio.shield(self._store_and_log(part))
         return new, len(valid)
+
+    async def _store_and_log(self, events: Sequence[Event]) -> int:
+        new = await self._store.record(events)
+        accepted = [event for event, is_new in zip(events, new.tolist(), strict=True) if is_new]
+        self._event_log.append(accepted)
+        return len(accepted)
 
 
 def _note_events(recorded: int, rejected: int) -> None:
