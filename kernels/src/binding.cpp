@@ -3,12 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <system_error>
 #include <vector>
 
 #include "arguments.h"
 #include "bloom.h"
 #include "deepfm.h"
 #include "dot_rows.h"
+#include "hnsw.h"
 #include "level.h"
 #include "merge.h"
 #include "mmr.h"
@@ -240,6 +245,59 @@ private:
     DeepFM model_;
 };
 
+// A graph together with the vectors that it points to.
+class BoundHnswGraph {
+public:
+    BoundHnswGraph(const std::string& path, py::handle vectors)
+        : vectors_("vectors", vectors, 2, Alignment::any), graph_(opened(path)) {}
+
+    std::size_t size() const { return graph_->size(); }
+
+    py::tuple search(py::handle queries_object, std::int64_t k, std::int64_t ef,
+                     py::handle bits_object, std::int64_t widest) const {
+        const Array<float> queries("queries", queries_object, 2);
+        queries.check_length(graph_->dims(), 1);
+        if (ef < 1) throw py::value_error("ef must be 1 or more, got " + std::to_string(ef));
+        if (widest < 0)
+            throw py::value_error("widest must be 0 or more, got " + std::to_string(widest));
+        std::optional<Array<std::uint64_t>> bits;
+        if (!bits_object.is_none()) {
+            bits.emplace("bits", bits_object, 1);
+            if (bits->size() < graph_->words())
+                throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
+                                      " words are needed, got " + std::to_string(bits->size()));
+        }
+        const std::size_t count = queries.shape(0), each = checked_k(k);
+        py::array_t<std::int32_t> rows({count, each});
+        py::array_t<float> scores({count, each});
+        std::int32_t* rows_out = rows.mutable_data();
+        float* scores_out = scores.mutable_data();
+        {
+            const Unlocked unlocked;
+            graph_->search(queries.data(), count, each, static_cast<std::size_t>(ef),
+                           widest == 0 ? graph_->size() : static_cast<std::size_t>(widest),
+                           bits ? bits->data() : nullptr, rows_out, scores_out);
+        }
+        return py::make_tuple(std::move(rows), std::move(scores));
+    }
+
+private:
+    std::unique_ptr<HnswGraph> opened(const std::string& path) const {
+        try {
+            const Unlocked unlocked;
+            return std::make_unique<HnswGraph>(path, vectors_.data(), vectors_.shape(0),
+                                               vectors_.shape(1));
+        } catch (const std::system_error& error) {
+            errno = error.code().value();
+            PyErr_SetFromErrnoWithFilename(PyExc_OSError, path.c_str());
+            throw py::error_already_set();
+        }
+    }
+
+    Array<float> vectors_;
+    std::unique_ptr<HnswGraph> graph_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -262,4 +320,9 @@ PYBIND11_MODULE(_native, module) {
              arg("cross_linear"), arg("w2"), arg("b2"), arg("w3"), arg("b3"), arg("w_out"))
         .def("score", &BoundDeepFM::score, arg("user_hidden"), arg("user_factors"),
              arg("user_bias"), arg("rows"), arg("cross"));
+    py::class_<BoundHnswGraph>(module, "HnswGraph")
+        .def(py::init<const std::string&, py::handle>(), arg("path"), arg("vectors"))
+        .def_property_readonly("size", &BoundHnswGraph::size)
+        .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
+             arg("widest"));
 }
