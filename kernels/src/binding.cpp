@@ -17,6 +17,7 @@
 #include "level.h"
 #include "merge.h"
 #include "mmr.h"
+#include "scan.h"
 #include "select.h"
 #include "top_k.h"
 #include "xxh64.h"
@@ -160,6 +161,34 @@ py::array_t<float> row_products(py::handle vectors_object, py::handle rows_objec
     return products;
 }
 
+using Bits = std::optional<Array<std::uint64_t>>;
+
+Bits optional_bits(py::handle object) {
+    Bits bits;
+    if (!object.is_none()) bits.emplace("bits", object, 1);
+    return bits;
+}
+
+py::tuple scan_rows(py::handle vectors_object, py::handle bits_object, py::handle queries_object,
+                    std::int64_t k) {
+    const Array<float> vectors("vectors", vectors_object, 2, Alignment::any);
+    const Bits bits = optional_bits(bits_object);
+    const Array<float> queries("queries", queries_object, 2);
+    queries.check_length(vectors.shape(1), 1);
+    const std::size_t count = queries.shape(0), each = checked_k(k);
+    py::array_t<std::int32_t> rows({count, each});
+    py::array_t<float> scores({count, each});
+    std::int32_t* rows_out = rows.mutable_data();
+    float* scores_out = scores.mutable_data();
+    {
+        const Unlocked unlocked;
+        scan({vectors.data(), vectors.shape(0), vectors.shape(1), bits ? bits->data() : nullptr,
+              bits ? bits->size() : 0},
+             queries.data(), count, each, rows_out, scores_out);
+    }
+    return py::make_tuple(std::move(rows), std::move(scores));
+}
+
 py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handle rows_object,
                                             py::handle relevance_object, std::int64_t k,
                                             double trade_off) {
@@ -260,13 +289,10 @@ public:
         if (ef < 1) throw py::value_error("ef must be 1 or more, got " + std::to_string(ef));
         if (widest < 0)
             throw py::value_error("widest must be 0 or more, got " + std::to_string(widest));
-        std::optional<Array<std::uint64_t>> bits;
-        if (!bits_object.is_none()) {
-            bits.emplace("bits", bits_object, 1);
-            if (bits->size() < graph_->words())
-                throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
-                                      " words are needed, got " + std::to_string(bits->size()));
-        }
+        const Bits bits = optional_bits(bits_object);
+        if (bits && bits->size() < graph_->words())
+            throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
+                                  " words are needed, got " + std::to_string(bits->size()));
         const std::size_t count = queries.shape(0), each = checked_k(k);
         py::array_t<std::int32_t> rows({count, each});
         py::array_t<float> scores({count, each});
@@ -311,6 +337,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
     module.def("merge", merge_lists, arg("rows"), arg("scores"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
+    module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
     module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
                arg("trade_off"));
     py::class_<BoundDeepFM>(module, "DeepFM")
