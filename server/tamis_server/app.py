@@ -67,10 +67,7 @@ def build_engine(
     """Everything that answers requests from one bundle. Raises BundleRejected."""
     catalogue = BundleCatalogue(bundle)
     wanted = settings.retrieval
-    max_k = max(wanted.personal, wanted.recent, wanted.related) * 4
-    nearest = NearestItems(
-        bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below, max_k=max_k
-    )
+    nearest = NearestItems(bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below)
     user_state = Step(UserState(store, catalogue), 0.05, DegradationLevel.POPULARITY)
     eligible = Step(EligibleItems(AttributeEligibility(bundle)), _INLINE_S)
     reranking = Step(
