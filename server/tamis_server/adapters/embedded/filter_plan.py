@@ -16,10 +16,9 @@ _BEAM_NS, _BEAM_NS_A_FLOAT = 250.0, 10.0  # a row of the beam: its links, about 
 # same proportion finds fewer of what lies further out.
 _FILTERED_EF = 1.5
 
-# From here on a beam searched without the filter and filtered afterwards is shorter than one that
-# makes sure of `ef` allowed rows, and so much of it comes through that a filter must be very
-# one-sided to leave it short of k.
-_POST_SHARE = 0.95
+# Filtering afterwards is cheaper only in that no bit is asked for in the search, and safe only if
+# the beam can spare every row that is not allowed; as a share of the beam:
+_SPARED = 0.25
 
 
 class Way(StrEnum):
@@ -94,8 +93,12 @@ class FilterCosts:
         return FilterPlan(Way.FILTERED, ef, widest, self.beam_us(min(expected, widest)))
 
     def post(self, allowed: int, k: int) -> FilterPlan:
-        ef = min(self.size, math.ceil(self._ef(k) * self.size / max(allowed, 1)))
-        return FilterPlan(Way.POST, ef, ef, self.beam_us(ef))
+        """Wider by all that the filter can take away, or if that is much, by what it should."""
+        ef, lost = self._ef(k), self.size - allowed
+        if lost > ef * _SPARED:
+            lost = math.ceil(ef * lost / max(allowed, 1))
+        beam = min(self.size, ef + lost)
+        return FilterPlan(Way.POST, beam, beam, self.beam_us(beam))
 
     def crossover(self, k: int) -> int:
         """The least number of allowed rows that is not scanned exactly."""
@@ -111,7 +114,7 @@ class FilterCosts:
     def _in_graph(self, allowed: int, k: int) -> FilterPlan:
         if allowed >= self.size:
             return self.unfiltered(k)
-        if allowed >= _POST_SHARE * self.size:
+        if self.size - allowed <= self._ef(k) * _SPARED:
             return self.post(allowed, k)
         return self.filtered(allowed, k)
 

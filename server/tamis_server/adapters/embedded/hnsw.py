@@ -80,11 +80,16 @@ class NearestItems:
         return MappingProxyType(self._tallies)
 
     async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
-        """For each row of queries float32[q, d] at most ``k`` eligible rows with their products."""
-        if eligible is None or eligible.count >= self._size:
-            bits, allowed = None, self._size
-        else:
-            bits, allowed = eligible.bits, eligible.count
+        """For each row of queries float32[q, d] at most ``k`` eligible rows with their products.
+
+        Bits of rows from ``size`` on are passed over.
+        """
+        bits, allowed = None, self._size
+        if eligible is not None:
+            # a count may include rows beyond ours
+            within = eligible.count < self._size
+            allowed = eligible.count if within else _count(eligible.bits, self._size)
+            bits = eligible.bits if allowed < self._size else None
         plan = self._costs.plan(allowed, k)
         request = _Request(queries, k, bits, allowed, plan)
         if plan.expected_us * queries.shape[0] <= _INLINE_US:
@@ -135,7 +140,14 @@ class NearestItems:
         return [_present(rows[each], scores[each]) for each in range(queries.shape[0])]
 
 
+def _count(bits: Bits, size: int) -> int:
+    """How many of the first ``size`` bits are set."""
+    whole, rest = divmod(size, 64)
+    last = int(bits[whole]) & ((1 << rest) - 1) if rest else 0
+    return int(np.bitwise_count(bits[:whole]).sum()) + last.bit_count()
+
+
 def _present(rows: Rows, scores: Scores) -> Scored:
     """Without the -1 that fill up a row of results."""
-    count = int(np.searchsorted(rows < 0, True))
+    count = int(np.count_nonzero(rows >= 0))
     return Scored(rows[:count], scores[:count])
