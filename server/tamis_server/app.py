@@ -83,10 +83,7 @@ def build_engine(
     catalogue = BundleCatalogue(bundle, available)
     eligibility = AttributeEligibility(bundle, available)
     wanted = settings.retrieval
-    max_k = max(wanted.personal, wanted.recent, wanted.related) * 4
-    base = NearestItems(
-        bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below, max_k=max_k
-    )
+    base = NearestItems(bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below)
     histories = BundleHistories(bundle, catalogue.bundle_keys, seen_policy(settings.state))
     user_history = Step(UserHistory(histories, catalogue), _INLINE_S)
     user_state = Step(UserState(store, catalogue), _STATE_S, DegradationLevel.POPULARITY)

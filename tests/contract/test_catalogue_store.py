@@ -63,7 +63,14 @@ async def test_an_upsert_ends_what_was_said_of_availability(open_store: Open) ->
 
 async def test_who_waits_hears_of_a_change(open_store: Open) -> None:
     catalogue = open_store().catalogue
-    waiting = asyncio.create_task(catalogue.since(0))
+
+    async def hear() -> tuple[int, list[bytes]] | None:
+        found: tuple[int, list[bytes]] | None = (0, [])
+        while found == (0, []):  # it waits for a moment only
+            found = await catalogue.since(0)
+        return found
+
+    waiting = asyncio.create_task(hear())
     await asyncio.sleep(0)
     stored = [encode(CHANGES[0])]
     await catalogue.publish(stored)
