@@ -11,7 +11,7 @@ from support.engines import Bench, Recorder
 from tamis_server.adapters.embedded.event_log import NoEventLog
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import RequestContext
-from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.ports import EventLog, UserStateStore
 from tamis_server.funnel.engine import Engine
 from tamis_server.funnel.funnel import Funnel, Step
 from tamis_server.transport.call import CallInterceptor
@@ -53,12 +53,13 @@ def server_of(
     default_timeout_s: float = 10.0,
     min_timeout_s: float = 0.001,
     log_calls: bool = False,
+    event_log: EventLog | None = None,
 ) -> GrpcServer:
     """A server that does not listen yet."""
     return GrpcServer(
         engines,
         store,
-        NoEventLog(),
+        event_log or NoEventLog(),
         lambda: ServerStatus("1.2.3", 4.5, "scalar", "memory://", 1, ""),
         CallInterceptor(
             default_timeout_s=default_timeout_s, min_timeout_s=min_timeout_s, log_calls=log_calls
