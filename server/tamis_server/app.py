@@ -299,6 +299,16 @@ class Application:
         metrics.gauge(
             "tamis_item_features_age", "since item activity was last read", "s", self._trends_age
         )
+        event_log = self._event_log
+        metrics.counter(
+            "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
+        )
+        metrics.counter(
+            "tamis_event_log_dropped", "events by reason", lambda: event_log.counters.dropped
+        )
+        metrics.gauge(
+            "tamis_event_log_pending", "events", "", lambda: float(event_log.counters.pending)
+        )
         if self._settings.metrics.listen:
             self.metrics_port = metrics.expose(self._settings.metrics.listen)
 

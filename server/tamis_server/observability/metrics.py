@@ -20,7 +20,7 @@ _SECONDS = (
 _AGES = (1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
 _CANDIDATES = (0, 1, 10, 20, 50, 100, 200, 300, 500, 750, 1_000, 2_000, 5_000, 10_000)
 _RATES = (1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 1)
-Read = Callable[[], float | Mapping[str, float]]
+Read = Callable[[], float | Mapping[str, float] | Mapping[str, int]]
 
 
 class CannotExpose(TamisError):
