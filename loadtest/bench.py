@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import filter_plan
 import numpy as np
+import state
 import uvloop
 from bundles import USERS, bundle
 from driver import Load, calls, offer, saturate
-from filter_plan import figures
 
 import tamis_kernels
 from tamis.v1 import recommend_service_pb2 as pb
@@ -128,7 +130,17 @@ def main() -> None:
         empty, empty_cpu = uvloop.run(saturation(under, options.seconds))
     quiet = ("--set", "server.access_log=false", "--set", "bundle.watch_s=0")
     command = ("-m", "tamis_server", "serve", "--bundle", str(directory))
-    with server(*command, "--listen", "127.0.0.1:0", *quiet) as under:
+    with (
+        TemporaryDirectory() as directory_of_state,
+        server(
+            *command,
+            "--listen",
+            "127.0.0.1:0",
+            *quiet,
+            "--set",
+            f"state.url=lmdb://{directory_of_state}",
+        ) as under,
+    ):
         full, cpu = uvloop.run(saturation(under, options.seconds))
         calm = uvloop.run(open_loop(under, full.rate / 2, options.seconds))
         rss = under.rss_mb()
@@ -146,7 +158,8 @@ def main() -> None:
         entry(f"{size}_cpu_us", cpu * 1e6, "us/request", "empty_handler_cpu_us", empty_cpu * 1e6),
         entry(f"{size}_rss_mb", rss, "MiB"),
     ]
-    entries += [entry(name, value, unit) for name, value, unit in figures(options.items)]
+    for name, value, unit in (*filter_plan.figures(options.items), *state.figures(options.seconds)):
+        entries.append(entry(name, value, unit))
     about = {
         "commit": _commit(),
         "kernel_level": tamis_kernels.level(),

@@ -83,6 +83,20 @@ def costs(seconds: float) -> list[Cost]:
         return [uvloop.run(measure(name, settings, seconds)) for name, settings in found]
 
 
+def figures(seconds: float) -> list[tuple[str, float, str]]:
+    """What ``make bench`` reports: name, value, unit."""
+    found = []
+    for cost in costs(seconds):
+        found += [
+            (f"events_per_s_{cost.store}", cost.events_per_s, "events/s, durable"),
+            (f"state_read_p50_us_{cost.store}", cost.read_p50_us, "us"),
+            (f"state_read_p99_us_{cost.store}", cost.read_p99_us, "us"),
+            (f"availability_visible_p50_ms_{cost.store}", cost.visible_p50_ms, "ms"),
+            (f"availability_visible_p99_ms_{cost.store}", cost.visible_p99_ms, "ms"),
+        ]
+    return found
+
+
 async def _events_per_s(stores: Stores, seconds: float) -> float:
     """Recorded events a second; every batch is of many users, as a gateway sends them."""
     now, recorded = time.time(), 0
