@@ -18,7 +18,11 @@ PACKAGES = {name: path for root in ROOTS for name, path in packages_of(root).ite
 setup(
     packages=sorted(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"": ["py.typed", "*.pyi"], "tamis_pipeline.shop": ["bundle/*"]},
+    package_data={
+        "": ["py.typed", "*.pyi"],
+        "tamis_pipeline.shop": ["bundle/*"],
+        "tamis_server.adapters.remote": ["scripts/*.lua"],
+    },
     ext_modules=[
         Pybind11Extension(
             "tamis_kernels._native",

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import uvloop
 from driver import Load, calls, offer, saturate
+from filter_plan import figures
 
 import tamis_kernels
 from tamis.v1 import recommend_service_pb2 as pb
@@ -158,6 +159,7 @@ def main() -> None:
         entry(f"{size}_cpu_us", cpu * 1e6, "us/request", "empty_handler_cpu_us", empty_cpu * 1e6),
         entry(f"{size}_rss_mb", rss, "MiB"),
     ]
+    entries += [entry(name, value, unit) for name, value, unit in figures(options.items)]
     about = {
         "commit": _commit(),
         "kernel_level": tamis_kernels.level(),
@@ -173,7 +175,7 @@ def main() -> None:
     temporary.rename(REPORT)
     for each in entries:
         ratio = f"  {each['ratio']} x {each['baseline']}" if each["baseline"] else ""
-        print(f"{each['name']:<22} {each['value']:>12.3f} {each['unit']}{ratio}")
+        print(f"{each['name']:<30} {each['value']:>12.3f} {each['unit']}{ratio}")
 
 
 def _commit() -> str:

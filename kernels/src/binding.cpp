@@ -3,15 +3,21 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <system_error>
 #include <vector>
 
 #include "arguments.h"
 #include "bloom.h"
 #include "deepfm.h"
 #include "dot_rows.h"
+#include "hnsw.h"
 #include "level.h"
 #include "merge.h"
 #include "mmr.h"
+#include "scan.h"
 #include "select.h"
 #include "top_k.h"
 #include "xxh64.h"
@@ -155,6 +161,34 @@ py::array_t<float> row_products(py::handle vectors_object, py::handle rows_objec
     return products;
 }
 
+using Bits = std::optional<Array<std::uint64_t>>;
+
+Bits optional_bits(py::handle object) {
+    Bits bits;
+    if (!object.is_none()) bits.emplace("bits", object, 1);
+    return bits;
+}
+
+py::tuple scan_rows(py::handle vectors_object, py::handle bits_object, py::handle queries_object,
+                    std::int64_t k) {
+    const Array<float> vectors("vectors", vectors_object, 2, Alignment::any);
+    const Bits bits = optional_bits(bits_object);
+    const Array<float> queries("queries", queries_object, 2);
+    queries.check_length(vectors.shape(1), 1);
+    const std::size_t count = queries.shape(0), each = checked_k(k);
+    py::array_t<std::int32_t> rows({count, each});
+    py::array_t<float> scores({count, each});
+    std::int32_t* rows_out = rows.mutable_data();
+    float* scores_out = scores.mutable_data();
+    {
+        const Unlocked unlocked;
+        scan({vectors.data(), vectors.shape(0), vectors.shape(1), bits ? bits->data() : nullptr,
+              bits ? bits->size() : 0},
+             queries.data(), count, each, rows_out, scores_out);
+    }
+    return py::make_tuple(std::move(rows), std::move(scores));
+}
+
 py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handle rows_object,
                                             py::handle relevance_object, std::int64_t k,
                                             double trade_off) {
@@ -240,6 +274,56 @@ private:
     DeepFM model_;
 };
 
+// A graph together with the vectors that it points to.
+class BoundHnswGraph {
+public:
+    BoundHnswGraph(const std::string& path, py::handle vectors)
+        : vectors_("vectors", vectors, 2, Alignment::any), graph_(opened(path)) {}
+
+    std::size_t size() const { return graph_->size(); }
+
+    py::tuple search(py::handle queries_object, std::int64_t k, std::int64_t ef,
+                     py::handle bits_object, std::int64_t widest) const {
+        const Array<float> queries("queries", queries_object, 2);
+        queries.check_length(graph_->dims(), 1);
+        if (ef < 1) throw py::value_error("ef must be 1 or more, got " + std::to_string(ef));
+        if (widest < 0)
+            throw py::value_error("widest must be 0 or more, got " + std::to_string(widest));
+        const Bits bits = optional_bits(bits_object);
+        if (bits && bits->size() < graph_->words())
+            throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
+                                  " words are needed, got " + std::to_string(bits->size()));
+        const std::size_t count = queries.shape(0), each = checked_k(k);
+        py::array_t<std::int32_t> rows({count, each});
+        py::array_t<float> scores({count, each});
+        std::int32_t* rows_out = rows.mutable_data();
+        float* scores_out = scores.mutable_data();
+        {
+            const Unlocked unlocked;
+            graph_->search(queries.data(), count, each, static_cast<std::size_t>(ef),
+                           widest == 0 ? graph_->size() : static_cast<std::size_t>(widest),
+                           bits ? bits->data() : nullptr, rows_out, scores_out);
+        }
+        return py::make_tuple(std::move(rows), std::move(scores));
+    }
+
+private:
+    std::unique_ptr<HnswGraph> opened(const std::string& path) const {
+        try {
+            const Unlocked unlocked;
+            return std::make_unique<HnswGraph>(path, vectors_.data(), vectors_.shape(0),
+                                               vectors_.shape(1));
+        } catch (const std::system_error& error) {
+            errno = error.code().value();
+            PyErr_SetFromErrnoWithFilename(PyExc_OSError, path.c_str());
+            throw py::error_already_set();
+        }
+    }
+
+    Array<float> vectors_;
+    std::unique_ptr<HnswGraph> graph_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -253,6 +337,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
     module.def("merge", merge_lists, arg("rows"), arg("scores"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
+    module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
     module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
                arg("trade_off"));
     py::class_<BoundDeepFM>(module, "DeepFM")
@@ -262,4 +347,9 @@ PYBIND11_MODULE(_native, module) {
              arg("cross_linear"), arg("w2"), arg("b2"), arg("w3"), arg("b3"), arg("w_out"))
         .def("score", &BoundDeepFM::score, arg("user_hidden"), arg("user_factors"),
              arg("user_bias"), arg("rows"), arg("cross"));
+    py::class_<BoundHnswGraph>(module, "HnswGraph")
+        .def(py::init<const std::string&, py::handle>(), arg("path"), arg("vectors"))
+        .def_property_readonly("size", &BoundHnswGraph::size)
+        .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
+             arg("widest"));
 }

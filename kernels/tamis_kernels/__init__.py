@@ -34,6 +34,7 @@ except ModuleNotFoundError as missing:
 
 __all__ = [
     "DeepFM",
+    "HnswGraph",
     "available_levels",
     "bloom_insert",
     "bloom_test",
@@ -41,6 +42,7 @@ __all__ = [
     "level",
     "merge",
     "mmr",
+    "scan",
     "select",
     "set_level",
     "top_k",
@@ -161,6 +163,22 @@ def dot_rows(
     return _kernels.dot_rows(vectors, rows, queries)
 
 
+def scan(
+    vectors: NDArray[np.float32],
+    bits: NDArray[np.uint64] | None,
+    queries: NDArray[np.float32],
+    k: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The k allowed rows with the largest inner products, exactly: every one is computed.
+
+    vectors: float32[n, d]; bits: uint64[w], bit r % 64 of word r // 64 allows row r, or None for
+    all rows (bits from n on mean nothing, absent ones are not set); queries: float32[q, d].
+    Returns rows int32[q, k] and scores float32[q, k], best first, filled up with -1 and -inf.
+    Ties: lower row first. NaN comes after every number. ValueError: k is negative.
+    """
+    return _kernels.scan(vectors, bits, queries, k)
+
+
 def mmr(
     vectors: NDArray[np.float32],
     rows: NDArray[np.int32],
@@ -232,6 +250,50 @@ class DeepFM:
         Returns float32[m] in [0, 1], NaN where an input of the row is NaN.
         """
         return self._model.score(user_hidden, user_factors, user_bias, rows, cross)
+
+
+class HnswGraph:
+    """Search in a graph that hnswlib 0.8 built and saved, in the inner-product space.
+
+    HNSW: Malkov & Yashunin, TPAMI 2020; the file: hnswalg.h, HierarchicalNSW::saveIndex.
+    path: the file; vectors: float32[m, d], row r the vector of label r, which must be the indexed
+    ones bit for bit. The labels must be 0 ... size - 1, in any order; m may exceed size. The
+    vectors are kept by reference: do not write to them. Searching is thread safe, and the graph
+    keeps the level it was built at.
+    OSError: the file cannot be read. ValueError: it is truncated, corrupted or of other vectors.
+    """
+
+    __slots__ = ("_graph",)
+
+    def __init__(self, path: str | os.PathLike[str], vectors: NDArray[np.float32]) -> None:
+        self._graph = _kernels.HnswGraph(os.fspath(path), vectors)
+
+    @property
+    def size(self) -> int:
+        """How many rows are in the graph, those marked deleted among them."""
+        return self._graph.size
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ef: int,
+        bits: NDArray[np.uint64] | None = None,
+        widest: int = 0,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Approximately the k allowed rows with the largest inner products.
+
+        queries: float32[q, d]; bits: uint64[w], w >= ceil(size / 64), allows rows as in `scan`, or
+        None for all; rows marked deleted are never allowed. The search keeps a beam of the best
+        rows met, long enough for max(ef, k) allowed ones but never longer than ``widest`` (0: the
+        graph's size): rows that are not allowed lead the way and are no results. Time goes with
+        the beam's length, about ef / selectivity; with a short ``widest`` rows may be missing.
+        Returns rows int32[q, k] and scores float32[q, k], best first, filled up with -1 and -inf
+        where fewer were found. Ties: lower row first; NaN comes after every number. Scores are
+        those of `dot_rows`; levels agree wherever their scores do.
+        ValueError: k or widest is negative, ef below 1, bits too short.
+        """
+        return self._graph.search(queries, k, ef, bits, widest)
 
 
 def _level_at_import() -> str:

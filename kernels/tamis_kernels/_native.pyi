@@ -16,6 +16,12 @@ def merge(
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]: ...
+def scan(
+    vectors: NDArray[np.float32],
+    bits: NDArray[np.uint64] | None,
+    queries: NDArray[np.float32],
+    k: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
 def mmr(
     vectors: NDArray[np.float32],
     rows: NDArray[np.int32],
@@ -46,3 +52,16 @@ class DeepFM:
         rows: NDArray[np.int32],
         cross: NDArray[np.float32],
     ) -> NDArray[np.float32]: ...
+
+class HnswGraph:
+    def __init__(self, path: str, vectors: NDArray[np.float32]) -> None: ...
+    @property
+    def size(self) -> int: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ef: int,
+        bits: NDArray[np.uint64] | None,
+        widest: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...

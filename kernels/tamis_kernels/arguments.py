@@ -43,3 +43,10 @@ def check_k(k: int) -> None:
     """Raise ValueError for a negative `k`."""
     if k < 0:
         raise ValueError(f"k must be 0 or more, got {k}")
+
+
+def check_bits(bits: NDArray[np.uint64], words: int) -> None:
+    """Raise unless `bits` holds at least `words` words."""
+    check("bits", bits, np.uint64, 1)
+    if len(bits) < words:
+        raise ValueError(f"bits: at least {words} words are needed, got {len(bits)}")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_k, check_length, check_rows
+from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 
 _P1 = 0x9E3779B185EBCA87
 _P2 = 0xC2B2AE3D27D4EB4F
@@ -173,6 +174,30 @@ def dot_rows(
     # einsum rather than a BLAS product: equal rows then give equal sums wherever they stand
     products: NDArray[np.float32] = np.einsum("md,qd->mq", vectors[rows], queries)
     return products
+
+
+def scan(
+    vectors: NDArray[np.float32],
+    bits: NDArray[np.uint64] | None,
+    queries: NDArray[np.float32],
+    k: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    check("vectors", vectors, np.float32, 2)
+    if bits is not None:
+        check("bits", bits, np.uint64, 1)
+    check("queries", queries, np.float32, 2)
+    check_length("queries", queries, vectors.shape[1], axis=1)
+    check_k(k)
+    allowed = np.arange(len(vectors), dtype=np.int32)
+    if bits is not None:
+        allowed = allowed[select(bits, allowed)]
+    rows = np.full((len(queries), k), -1, np.int32)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    for q, products in enumerate(dot_rows(vectors, allowed, queries).T.copy()):
+        best = top_k(products, allowed, k)
+        rows[q, : len(best)] = allowed[best]
+        scores[q, : len(best)] = products[best]
+    return rows, scores
 
 
 def mmr(

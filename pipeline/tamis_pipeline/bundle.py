@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis_pipeline.directory import replacing
 from tamis_server.bundles import manifest as fmt
 
 Float32 = npt.NDArray[np.float32]
@@ -58,19 +57,8 @@ def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> hnswlib.Ind
 
 def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
     """Write ``parts`` to ``out``, replacing what was there only once all is on disk."""
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        manifest = _fill(temporary, parts)
-        _sync(temporary)
-        _replace(temporary, out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return manifest
+    with replacing(out) as temporary:
+        return _fill(temporary, parts)
 
 
 def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
@@ -114,21 +102,3 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
 def _save(path: Path, pairing: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     named: dict[str, Any] = {**arrays, "pairing_id": np.array(pairing)}
     np.savez(path, **named)
-
-
-def _sync(directory: Path) -> None:
-    for path in (*directory.iterdir(), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _replace(temporary: Path, out: Path) -> None:
-    # rename can't replace a directory that has content: move the old one aside first
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    if out.exists():
-        out.rename(old)
-    temporary.rename(out)
-    shutil.rmtree(old, ignore_errors=True)

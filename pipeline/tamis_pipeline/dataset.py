@@ -72,7 +72,7 @@ def read_dataset(kind: str, directory: Path) -> Dataset:
 
 def _read_own(directory: Path) -> Dataset:
     """The documented format (docs/own-data.md): items and interactions, each parquet or csv."""
-    items, interactions = _table(directory, "items"), _table(directory, "interactions")
+    items, interactions = read_table(directory, "items"), read_table(directory, "interactions")
     return assemble("own", items, interactions, {})
 
 
@@ -149,7 +149,7 @@ def assemble(
 
 
 def _clean_items(items: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-    _require(items, "items", ("item_id",))
+    require(items, "items", ("item_id",))
     items = items.with_columns(pl.col("item_id").cast(pl.String))
     known = items.filter(pl.col("item_id").fill_null("") != "")
     counts["items without an id"] = len(items) - len(known)
@@ -163,12 +163,12 @@ def _clean_items(items: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
 def _clean_interactions(
     events: pl.DataFrame, row_of: pl.DataFrame, counts: dict[str, int]
 ) -> pl.DataFrame:
-    _require(events, "interactions", ("user_id", "item_id", "timestamp"))
+    require(events, "interactions", ("user_id", "item_id", "timestamp"))
     if "event_type" not in events.columns:
         events = events.with_columns(event_type=pl.lit("view"))
     events = events.select(
         pl.col("user_id", "item_id", "event_type").cast(pl.String),
-        _seconds(events, "interactions", "timestamp"),
+        seconds(events, "interactions", "timestamp"),
     )
 
     def keep(frame: pl.DataFrame, condition: pl.Expr, reason: str) -> pl.DataFrame:
@@ -200,7 +200,7 @@ def _item_table(items: pl.DataFrame) -> tuple[pa.Table, tuple[Attribute, ...]]:
         available=pl.col("available").cast(pl.Boolean).fill_null(True)
         if "available" in items.columns
         else pl.lit(True),
-        created_at=_seconds(items, "items", "created_at")
+        created_at=seconds(items, "items", "created_at")
         if "created_at" in items.columns
         else pl.lit(None, pl.Float64),
     )
@@ -245,8 +245,11 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(field.name, plain(field.type)) for field in schema])
 
 
-def _seconds(frame: pl.DataFrame, table: str, name: str) -> pl.Expr:
-    """Unix seconds from numbers, times, or ISO 8601 text (UTC where no offset is given)."""
+def seconds(frame: pl.DataFrame, table: str, name: str) -> pl.Expr:
+    """Unix seconds from numbers, times, or ISO 8601 text (UTC where no offset is given).
+
+    Raises DatasetRejected for other types.
+    """
     column, kind = pl.col(name), frame.schema[name]
     if kind.is_numeric():
         return column.cast(pl.Float64)
@@ -260,7 +263,8 @@ def _seconds(frame: pl.DataFrame, table: str, name: str) -> pl.Expr:
     )
 
 
-def _table(directory: Path, name: str) -> pl.DataFrame:
+def read_table(directory: Path, name: str) -> pl.DataFrame:
+    """``name``.parquet or ``name``.csv, as it is. Raises DatasetRejected."""
     parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
     try:
         if parquet.is_file():
@@ -281,11 +285,12 @@ def _csv(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         raise DatasetRejected(f"{path}: not found") from None
     except pl.exceptions.PolarsError as error:
         raise DatasetRejected(f"{path}: {str(error).splitlines()[0]}") from None
-    _require(frame, path.name, columns)
+    require(frame, path.name, columns)
     return frame
 
 
-def _require(frame: pl.DataFrame, table: str, columns: tuple[str, ...]) -> None:
+def require(frame: pl.DataFrame, table: str, columns: tuple[str, ...]) -> None:
+    """Raises DatasetRejected where a column is missing."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DatasetRejected(f"{table}: no column {', '.join(missing)}; there are {frame.columns}")

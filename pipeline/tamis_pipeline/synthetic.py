@@ -28,6 +28,7 @@ def random_parts(
     dim: int = 16,
     seed: int = 0,
     name: str = "random",
+    as_of: float = AS_OF,
     index: IndexSpec = IndexSpec(m=8, ef_construction=64, ef_search=64),  # noqa: B008 frozen
 ) -> BundleParts:
     """A bundle of random vectors, attributes, histories and weights.
@@ -42,7 +43,7 @@ def random_parts(
     vectors = centres[rng.integers(0, centres.shape[0], items)]
     vectors += rng.normal(size=(items, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    created = AS_OF - rng.uniform(0, 365 * 86_400, items)
+    created = as_of - rng.uniform(0, 365 * 86_400, items)
     popularity = np.floor(rng.pareto(1.0, items)).astype(np.float32)
     colour = rng.integers(0, len(COLOURS) + 1, items)
     item_fields = np.stack([colour, rng.integers(0, 6, items)], axis=1).astype(np.int32)
@@ -56,7 +57,7 @@ def random_parts(
     )
     return BundleParts(
         name=name,
-        as_of=AS_OF,
+        as_of=as_of,
         seed=seed,
         items=pa.table(
             {
@@ -89,12 +90,12 @@ def random_parts(
         ),
         vectors=vectors,
         item_fields=item_fields,
-        item_dense=features.item_dense(popularity, created, AS_OF),
+        item_dense=features.item_dense(popularity, created, as_of),
         popularity=popularity,
         features=schema,
         encoder=_encoder(rng, items, dim),
         ranker=_ranker(rng, schema, dim),
-        users=_users(rng, users, items),
+        users=_users(rng, users, items, as_of),
         evaluation={"note": "random weights: nothing to evaluate"},
         index=index,
     )
@@ -150,12 +151,12 @@ def _ranker(
     }
 
 
-def _users(rng: np.random.Generator, users: int, items: int) -> pa.Table:
+def _users(rng: np.random.Generator, users: int, items: int, as_of: float) -> pa.Table:
     rows, times, kinds = [], [], []
     for _ in range(users):
         count = int(rng.integers(0, 31))
         rows.append(rng.integers(0, items, count).astype(np.int32))
-        times.append(np.sort(AS_OF - rng.uniform(0, 30 * 86_400, count)))
+        times.append(np.sort(as_of - rng.uniform(0, 30 * 86_400, count)))
         kinds.append(rng.choice([1, 2, 3, 4, 5, 6, 7], count).astype(np.uint8))
     return pa.table(
         {

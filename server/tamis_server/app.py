@@ -7,21 +7,27 @@ import contextlib
 import logging
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 
+import numpy as np
 import uvloop
 
 import tamis_kernels
-from tamis_server.adapters.embedded.catalogue import BundleCatalogue
+from tamis_server.adapters.embedded.availability import AvailableRows
+from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
 from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
+from tamis_server.adapters.embedded.histories import BundleHistories
 from tamis_server.adapters.embedded.hnsw import NearestItems
-from tamis_server.adapters.embedded.memory_state import BundleHistories, MemoryUserState
+from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
 from tamis_server.adapters.embedded.merging import ReciprocalRankMerger
 from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
 from tamis_server.adapters.embedded.sources import (
@@ -30,49 +36,58 @@ from tamis_server.adapters.embedded.sources import (
     Personal,
     fresh,
     popular,
+    trending,
 )
+from tamis_server.bundles.editor import CatalogueEditor
+from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.bundles.loader import Bundle, load
 from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.domain.context import Deadline, RequestContext
+from tamis_server.domain.errors import DependencyFailed
 from tamis_server.domain.ports import UserStateStore
-from tamis_server.domain.slate import StageTrace
 from tamis_server.funnel.engine import BundleInfo, Engine
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
-from tamis_server.settings import Settings, SettingsError
+from tamis_server.observability.metrics import Metrics
+from tamis_server.observability.stores import MeasuredUsers
+from tamis_server.settings import EventsSettings, Settings, SettingsError
 from tamis_server.stages.filtering import Filtering
 from tamis_server.stages.hydration import Hydration
-from tamis_server.stages.preparation import EligibleItems, QueryEncoding, UserState
+from tamis_server.stages.preparation import (
+    EligibleItems,
+    QueryEncoding,
+    UserHistory,
+    UserState,
+)
 from tamis_server.stages.ranking import Ranking
 from tamis_server.stages.reranking import Reranking
 from tamis_server.stages.retrieval import Quota, Retrieval
+from tamis_server.stores import open_stores, redacted, seen_policy
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.server import GrpcServer
 from tamis_server.transport.servicers import ServerStatus
 
 log = logging.getLogger(__name__)
+_STATE_S = 1.0  # the store has a time-out of its own
 _INLINE_S = 1.0  # budget of stages that can't wait for anything: the deadline bounds them
-
-
-class _Unobserved:
-    """Until metrics are configured nobody watches the stages."""
-
-    def observe(self, trace: StageTrace) -> None:
-        return
 
 
 def build_engine(
     bundle: Bundle, store: UserStateStore, settings: Settings, observer: StageObserver
 ) -> Engine:
     """Everything that answers requests from one bundle. Raises BundleRejected."""
-    catalogue = BundleCatalogue(bundle)
+    columns = bundle.items.column("available").to_numpy(zero_copy_only=False)
+    in_stock = np.zeros(bundle.rows, np.bool_)
+    in_stock[: columns.shape[0]] = columns.astype(np.bool_)
+    available = AvailableRows(in_stock)
+    catalogue = BundleCatalogue(bundle, available)
+    eligibility = AttributeEligibility(bundle, available)
     wanted = settings.retrieval
-    max_k = max(wanted.personal, wanted.recent, wanted.related) * 4
-    nearest = NearestItems(
-        bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below, max_k=max_k
-    )
-    user_state = Step(UserState(store, catalogue), 0.05, DegradationLevel.POPULARITY)
-    eligible = Step(EligibleItems(AttributeEligibility(bundle)), _INLINE_S)
+    base = NearestItems(bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below)
+    histories = BundleHistories(bundle, catalogue.bundle_keys, seen_policy(settings.state))
+    user_history = Step(UserHistory(histories, catalogue), _INLINE_S)
+    user_state = Step(UserState(store, catalogue), _STATE_S, DegradationLevel.POPULARITY)
+    eligible = Step(EligibleItems(eligibility), _INLINE_S)
     reranking = Step(
         Reranking(
             MaximalMarginalRelevance(
@@ -89,8 +104,25 @@ def build_engine(
         return Step(Filtering(filters, settings.ranking.candidates), _INLINE_S)
 
     timeout = wanted.source_timeout_s
+    unmet = (EligibleFilter(), SeenFilter(catalogue))
+    ranker = NativeDeepFM(bundle)
+    popular_items, trending_items = popular(bundle, unmet), trending(unmet)
+    fresh_items = fresh(bundle, wanted.fresh_days, unmet)
+    live = LiveItems(
+        bundle,
+        catalogue,
+        available,
+        eligibility,
+        base,
+        ranker,
+        popular_items,
+        fresh_items,
+        trending_items,
+    )
+    nearest = NearestWithLive(base, live)
     recommend = Funnel(
         preparations=[
+            user_history,
             user_state,
             eligible,
             Step(QueryEncoding(PooledQueryEncoder(bundle)), 0.05, DegradationLevel.POPULARITY),
@@ -99,13 +131,14 @@ def build_engine(
             retrieval(
                 Quota(Personal(nearest), wanted.personal, wanted.personal_weight, timeout),
                 Quota(AroundRecent(nearest), wanted.recent, wanted.recent_weight, timeout),
-                Quota(popular(bundle), wanted.popular, wanted.popular_weight, timeout),
-                Quota(fresh(bundle, wanted.fresh_days), wanted.fresh, wanted.fresh_weight, timeout),
+                Quota(popular_items, wanted.popular, wanted.popular_weight, timeout),
+                Quota(fresh_items, wanted.fresh, wanted.fresh_weight, timeout),
+                Quota(trending_items, wanted.trending, wanted.trending_weight, timeout),
             ),
-            filtering(EligibleFilter(), SeenFilter(catalogue)),
+            filtering(*unmet),
             Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER),
             Step(
-                Ranking(NativeDeepFM(bundle)),
+                Ranking(ranker),
                 settings.ranking.timeout_s,
                 DegradationLevel.RETRIEVAL_ORDER,
             ),
@@ -114,7 +147,7 @@ def build_engine(
         observer=observer,
     )
     related = Funnel(
-        preparations=[user_state, eligible],
+        preparations=[user_history, user_state, eligible],
         stages=[
             retrieval(Quota(AroundAnchors(nearest), wanted.related, 1.0, timeout)),
             filtering(EligibleFilter()),
@@ -122,7 +155,20 @@ def build_engine(
         ],
         observer=observer,
     )
-    return Engine(_info(bundle), catalogue, recommend, related)
+    return Engine(_info(bundle), catalogue, recommend, related, live)
+
+
+def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
+    """The event log of this process, not started."""
+    if settings.log_dir is None:
+        return NoEventLog()
+    return ParquetEventLog(
+        settings.log_dir,
+        rotate_bytes=int(settings.log_rotate_mb * (1 << 20)),
+        rotate_s=settings.log_rotate_s,
+        flush_s=settings.log_flush_s,
+        max_pending=settings.log_max_pending,
+    )
 
 
 def _info(bundle: Bundle) -> BundleInfo:
@@ -138,23 +184,6 @@ def _info(bundle: Bundle) -> BundleInfo:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Serving:
-    engine: Engine
-    histories: BundleHistories
-
-
-@dataclass(frozen=True, slots=True)
-class _Current:
-    """The engine of what the swapper holds."""
-
-    swapper: Swapper[_Serving]
-
-    @property
-    def current(self) -> Engine:
-        return self.swapper.current.engine
-
-
 class Application:
     """A server with all that it serves, from start to drain."""
 
@@ -164,27 +193,43 @@ class Application:
         self._settings = settings
         self._path: Path = settings.bundle.path
         self._started = time.monotonic()
-        self._store = MemoryUserState(max_history=settings.state.max_history)
-        self._engines: Swapper[_Serving] = Swapper(self._build, _warm_up, self._adopt)
+        self._metrics = Metrics()
+        stores = open_stores(settings.state)
+        self._stores = replace(stores, users=MeasuredUsers(stores.users, self._metrics))
+        self._live = LiveCatalogue(self._stores.catalogue)
+        self._event_log = build_event_log(settings.events)
+        self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
+        self._trended: float | None = None
+        self.metrics_port: int | None = None
+        self._trends: asyncio.Task[None] | None = None
         self._server = GrpcServer(
-            _Current(self._engines),
-            self._store,
+            self._engines,
+            self._stores,
+            self._event_log,
+            CatalogueEditor(self._engines, self._live, item_keys, encoder=None),
             self._status,
             CallInterceptor(
                 default_timeout_s=settings.server.default_timeout_s,
                 min_timeout_s=settings.server.min_timeout_s,
                 log_calls=settings.server.access_log,
+                observe=self._metrics.request,
             ),
+            refuse_unknown_items=settings.events.unknown_items == "refuse",
             max_connection_age_s=settings.server.max_connection_age_s,
             drain_s=settings.server.drain_s,
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen."""
+        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen,
+        CannotExpose and EventLogUnusable."""
+        self._measure()
+        await self._live.start()
         await self._engines.activate(self._path)
+        self._event_log.start()
+        self._trends = asyncio.create_task(self._follow_trends())
         port = await self._server.start(self._settings.server.listen)
         await self._server.serve()
-        bundle = self._engines.current.engine.bundle
+        bundle = self._engines.current.bundle
         log.info("serving", extra={"port": port, "bundle": bundle.bundle_id, "items": bundle.items})
         return port
 
@@ -222,30 +267,86 @@ class Application:
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""
         await self._server.drain(self._settings.server.drain_delay_s)
+        if self._trends is not None:
+            self._trends.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._trends
+        await self._event_log.close()
+        await self._live.stop()
+        await self._stores.close()
+        self._metrics.close()
 
-    def _build(self, directory: Path) -> _Serving:
-        bundle = load(directory)
-        engine = build_engine(bundle, self._store, self._settings, _Unobserved())
-        return _Serving(engine, BundleHistories(bundle, engine.catalogue))
+    def _build(self, directory: Path) -> Engine:
+        with self._live.building() as changes:
+            bundle = load(directory, self._settings.catalogue.capacity)
+            engine = build_engine(bundle, self._stores.users, self._settings, self._metrics)
+            engine.live.apply(changes)
+            return engine
 
-    def _adopt(self, serving: _Serving) -> None:
-        self._store.seed(serving.histories)
+    def _measure(self) -> None:
+        """Say what there is to measure, and serve it if that is wanted. Raises CannotExpose."""
+        metrics = self._metrics
+        about = f"{version('tamis')} {tamis_kernels.level()}"
+        metrics.gauge("tamis_build_info", "version and kernel level", "", lambda: {about: 1.0})
+        metrics.gauge("tamis_bundle_info", "the bundle served", "", self._bundle_info)
+        metrics.counter(
+            "tamis_bundle_swaps", "bundles activated", lambda: float(self._engines.swaps)
+        )
+        metrics.gauge("tamis_live_items", "items added or changed", "", self._live_items)
+        metrics.gauge(
+            "tamis_catalogue_age", "since changes were last heard of", "s", self._catalogue_age
+        )
+        metrics.gauge(
+            "tamis_item_features_age", "since item activity was last read", "s", self._trends_age
+        )
+        if self._settings.metrics.listen:
+            self.metrics_port = metrics.expose(self._settings.metrics.listen)
+
+    def _bundle_info(self) -> Mapping[str, float]:
+        return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
+
+    def _live_items(self) -> float:
+        return float(len(self._engines.current.live)) if self._engines.swaps else 0.0
+
+    def _catalogue_age(self) -> float:
+        age = self._live.status.age_s
+        return nan if age is None else age
+
+    def _trends_age(self) -> float:
+        return nan if self._trended is None else time.monotonic() - self._trended
+
+    def _adopt(self, engine: Engine) -> None:
+        self._live.adopt(engine.live, engine.bundle.as_of)
+
+    async def _follow_trends(self) -> None:
+        wanted = self._settings.retrieval
+        most = 4 * wanted.trending  # a user may have met some, or they are sold out
+        while True:
+            try:
+                found = await self._stores.activity.trending(most, time.time())
+                self._engines.current.live.trend(*found)
+                self._trended = time.monotonic()
+            except DependencyFailed as error:
+                log.warning("what trends can't be asked: %s", error)
+            await asyncio.sleep(wanted.trending_refresh_s)
 
     def _status(self) -> ServerStatus:
         return ServerStatus(
             version=version("tamis"),
             uptime_s=time.monotonic() - self._started,
             kernel_level=tamis_kernels.level(),
-            state_store=self._settings.state.url,
+            state_store=redacted(self._settings.state.url),
             swaps=self._engines.swaps,
             last_rejection=self._engines.last_rejection,
+            live=self._live.status,
+            rebuild_at=self._settings.catalogue.rebuild_at,
         )
 
 
-async def _warm_up(serving: _Serving) -> None:
+async def _warm_up(engine: Engine) -> None:
     """Answer one request, so that the first caller does not pay for first times."""
-    ctx = RequestContext("warm-up", "", 20, Deadline.after(30.0), now=serving.engine.bundle.as_of)
-    await serving.engine.recommend.run(ctx)
+    ctx = RequestContext("warm-up", "", 20, Deadline.after(30.0), now=engine.bundle.as_of)
+    await engine.recommend.run(ctx)
 
 
 def serve(settings: Settings) -> None:

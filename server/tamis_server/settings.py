@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +26,9 @@ from pydantic_settings import (
 from tamis_server.domain.errors import FailureCategory, TamisError
 
 PREFIX = "TAMIS_"
+KindName = Literal[
+    "view", "click", "add_to_cart", "purchase", "like", "dislike", "impression", "hide"
+]
 
 
 class SettingsError(TamisError):
@@ -58,9 +62,107 @@ class BundleSettings(_Section):
     )
 
 
+class SeenGroupSettings(_Section):
+    """Event kinds whose items are not shown again, and for how long."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$")
+    kinds: tuple[KindName, ...] = Field(min_length=1)
+    window_days: float = Field(365.0, ge=0, description="how long; 0: for ever")
+    generations: int = Field(
+        5, ge=2, le=64, description="filters at once; up to window / (generations - 1) longer"
+    )
+    expected: int = Field(64, ge=1, le=1_000_000, description="items a generation is sized for")
+    rate: float = Field(
+        0.01, gt=1e-6, le=0.5, description="share of items never met that may be dropped with them"
+    )
+    exact: int = Field(
+        0, ge=0, le=65_536, description="items a generation keeps without error; then a filter"
+    )
+
+
+_MET = SeenGroupSettings(name="met", kinds=("view", "click", "add_to_cart", "like", "dislike"))
+_OWNED = SeenGroupSettings(name="owned", kinds=("purchase", "hide"), window_days=0, exact=4096)
+
+
 class StateSettings(_Section):
-    url: Literal["memory://"] = Field("memory://", description="where user state lives")
+    url: str = Field(
+        "lmdb://tamis-state",
+        pattern=r"^(lmdb://.+|rediss?://.+|rediss?\+cluster://.+)$",
+        description="lmdb://directory, redis://, rediss://, redis+cluster:// or rediss+cluster://",
+    )
     max_history: int = Field(512, ge=1, le=100_000, description="events kept per user")
+    seen: tuple[SeenGroupSettings, ...] = Field(
+        (_MET, _OWNED), description="what is not shown again; kinds in no group are shown again"
+    )
+    event_id_window_s: float = Field(
+        86_400.0, gt=0, description="an event id that comes again within it counts once"
+    )
+    user_ttl_days: float = Field(
+        400.0, gt=0, description="users are forgotten so long after their last event"
+    )
+    half_life_h: float = Field(6.0, gt=0, description="of item counters and trending scores")
+    catalogue_log: int = Field(
+        100_000, ge=100, description="changes of the catalogue that workers can catch up by"
+    )
+    fsync: Literal["commit", "interval", "never"] = Field(
+        "commit", description="LMDB: when a write is on disk: before it is acknowledged, or later"
+    )
+    fsync_interval_s: float = Field(1.0, gt=0, description="LMDB: with fsync = interval")
+    map_mb: int = Field(1024, ge=1, description="LMDB: first size of the map; it grows")
+    timeout_s: float = Field(0.05, gt=0, description="Redis: of a read; degraded beyond")
+    write_timeout_s: float = Field(2.0, gt=0, description="Redis: of a write; refused beyond")
+    connections: int = Field(32, ge=1, description="Redis: at most, per worker")
+    namespace: str = Field(
+        "tamis", pattern="^[A-Za-z0-9._-]{1,64}$", description="Redis: first part of every key"
+    )
+    ca_file: Path | None = Field(None, description="Redis by TLS: who signs its certificate")
+
+    @field_validator("seen")
+    @classmethod
+    def _once(cls, groups: tuple[SeenGroupSettings, ...]) -> tuple[SeenGroupSettings, ...]:
+        for what in ("name", "kinds"):
+            given: list[str] = []
+            for group in groups:
+                value = getattr(group, what)
+                given += [value] if isinstance(value, str) else value
+            twice = sorted({each for each in given if given.count(each) > 1})
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        return groups
+
+
+class CatalogueSettings(_Section):
+    capacity: int = Field(
+        20_000, ge=0, le=1_000_000, description="items that may be added or changed until a rebuild"
+    )
+    rebuild_at: int = Field(
+        5_000, ge=1, description="so many of them, and the status says that a rebuild is due"
+    )
+
+
+class EventsSettings(_Section):
+    unknown_items: Literal["store", "refuse"] = Field(
+        "store", description="what to do with events of items that the catalogue does not know"
+    )
+    log_dir: Path | None = Field(None, description="directory of the event log; none: no log")
+    log_rotate_mb: float = Field(
+        64.0, gt=0, le=1024, description="a file is closed at this size (MiB, before compression)"
+    )
+    log_rotate_s: float = Field(300.0, gt=0, description="and this long after its first event")
+    log_flush_s: float = Field(
+        0.2, gt=0, le=60, description="how long events gather before they are synced to disk"
+    )
+    log_max_pending: int = Field(
+        100_000, ge=1, description="events waiting to be written; beyond it they are dropped"
+    )
+
+    @field_validator("log_dir", mode="before")
+    @classmethod
+    def _is_a_directory(cls, value: Any) -> Any:
+        # an unset variable in a template would otherwise mean the working directory
+        if value == "":
+            raise PydanticCustomError("empty", "is empty; leave it out for no event log")
+        return value
 
 
 class RetrievalSettings(_Section):
@@ -68,16 +170,19 @@ class RetrievalSettings(_Section):
     recent: int = Field(150, ge=0, le=10_000, description="candidates around recent items")
     popular: int = Field(100, ge=1, le=10_000)
     fresh: int = Field(50, ge=0, le=10_000)
+    trending: int = Field(100, ge=0, le=10_000, description="candidates many do something with now")
+    trending_refresh_s: float = Field(5.0, gt=0, description="how often to ask what trends")
     fresh_days: float = Field(30.0, gt=0, description="how long an item counts as new")
     related: int = Field(200, ge=1, le=10_000, description="candidates of RelatedItems")
     personal_weight: float = Field(1.0, ge=0)
     recent_weight: float = Field(0.7, ge=0)
     popular_weight: float = Field(0.3, ge=0)
     fresh_weight: float = Field(0.2, ge=0)
+    trending_weight: float = Field(0.2, ge=0)
     source_timeout_s: float = Field(0.1, gt=0)
-    ef_search: int = Field(200, ge=1, description="HNSW beam; never below the bundle's own")
-    exact_below: int = Field(
-        10_000, ge=0, description="with at most so many eligible items they are scanned exactly"
+    ef_search: int = Field(300, ge=1, description="HNSW beam; never below the bundle's own")
+    exact_below: int | None = Field(
+        None, ge=0, description="scan so many eligible items exactly; default: as the costs say"
     )
 
 
@@ -91,6 +196,12 @@ class RerankingSettings(_Section):
         0.95, ge=0, le=1, description="MMR: 1 pure relevance, 0 pure diversity"
     )
     pool: int = Field(5, ge=1, le=100, description="MMR chooses among pool x page size candidates")
+
+
+class MetricsSettings(_Section):
+    listen: str = Field(
+        "", pattern=r"^$|^.*:\d+$", description="host:port of /metrics for Prometheus; empty: none"
+    )
 
 
 class LogSettings(_Section):
@@ -107,9 +218,12 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     bundle: BundleSettings = BundleSettings()
     state: StateSettings = StateSettings()
+    events: EventsSettings = EventsSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ranking: RankingSettings = RankingSettings()
     reranking: RerankingSettings = RerankingSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 

@@ -19,7 +19,7 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 @pytest.mark.parametrize("service", ["", *SERVICES])
 async def test_a_server_is_not_serving_until_it_says_so(shop: Bench, service: str) -> None:
-    server = server_of(Held(shop.engine), shop.store)
+    server = server_of(shop, Held(shop.engine))
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         ask = health_pb2_grpc.HealthStub(channel).Check
@@ -33,7 +33,7 @@ async def test_a_server_is_not_serving_until_it_says_so(shop: Bench, service: st
 async def test_a_service_that_is_not_there_is_not_found_and_unknown_to_who_watches(
     shop: Bench,
 ) -> None:
-    server = server_of(Held(shop.engine), shop.store)
+    server = server_of(shop, Held(shop.engine))
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -46,7 +46,7 @@ async def test_a_service_that_is_not_there_is_not_found_and_unknown_to_who_watch
 
 
 async def test_all_who_watch_hear_the_end_though_one_has_left_before(shop: Bench) -> None:
-    server = server_of(Held(shop.engine), shop.store)
+    server = server_of(shop, Held(shop.engine))
     port = await server.start("127.0.0.1:0")
     await server.serve()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from support.edge import Held, doing, edge
-from support.engines import Bench
+from support.engines import AS_OF, Bench
 from tamis.v1 import item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_client import AsyncTamisClient, DeadlineExceeded, NotFound, TamisClient, Unavailable
 from tamis_server.domain import errors
 from tamis_server.domain.context import RequestContext
+
+AT = pb.Context(time=Timestamp(seconds=int(AS_OF)))  # the answer depends on the time of day
+ASKED = pb.RecommendRequest(user_id="user-1", page_size=3, context=AT)
 
 
 async def test_the_blocking_client_does_what_the_asyncio_one_does(shop: Bench) -> None:
@@ -22,9 +26,9 @@ async def test_the_blocking_client_does_what_the_asyncio_one_does(shop: Bench) -
 
     def ask(target: str) -> list[object]:
         with TamisClient(target, channels=2, timeout_s=10.0) as client:
-            one = client.recommend(user_id="user-1", page_size=3, request_id="r")
-            many = client.batch_recommend([pb.RecommendRequest(user_id="user-1", page_size=3)])
-            related = client.related_items(item_ids=["item-5"], page_size=3)
+            one = client.recommend(user_id="user-1", page_size=3, context=AT, request_id="r")
+            many = client.batch_recommend([ASKED])
+            related = client.related_items(item_ids=["item-5"], page_size=3, context=AT)
             recorded = client.record_events([event])
             items = client.get_items(["item-1"], ["price"])
             status = client.status()
@@ -35,13 +39,13 @@ async def test_the_blocking_client_does_what_the_asyncio_one_does(shop: Bench) -
         return [str(answer) for answer in answers]
 
     async with (
-        edge(Held(shop.engine), shop.store) as target,
+        edge(shop, Held(shop.engine)) as target,
         AsyncTamisClient(target, channels=2, timeout_s=10.0) as client,
     ):
         blocking = await asyncio.to_thread(ask, target)
-        one = await client.recommend(user_id="user-1", page_size=3, request_id="r")
-        many = await client.batch_recommend([pb.RecommendRequest(user_id="user-1", page_size=3)])
-        related = await client.related_items(item_ids=["item-5"], page_size=3)
+        one = await client.recommend(user_id="user-1", page_size=3, context=AT, request_id="r")
+        many = await client.batch_recommend([ASKED])
+        related = await client.related_items(item_ids=["item-5"], page_size=3, context=AT)
         recorded = await client.record_events([event])
         items = await client.get_items(["item-1"], ["price"])
         status = await client.status()
@@ -59,7 +63,7 @@ async def test_an_unavailable_dependency_is_tried_again(shop: Bench) -> None:
             raise errors.DependencyFailed("redis", "connection reset")
 
     async with (
-        edge(doing(shop, fail_once), shop.store) as target,
+        edge(shop, doing(shop, fail_once)) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         await client.recommend(request_id="mine")
@@ -80,7 +84,7 @@ async def test_the_deadline_of_a_call_is_shorter_than_the_clients_if_it_says_so(
         await asyncio.Event().wait()
 
     async with (
-        edge(doing(shop, wait), shop.store) as target,
+        edge(shop, doing(shop, wait)) as target,
         AsyncTamisClient(target, timeout_s=300.0) as client,
     ):
         with pytest.raises(DeadlineExceeded):

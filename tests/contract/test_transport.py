@@ -25,9 +25,10 @@ from tamis_client import (
     RequestFailed,
     Unavailable,
 )
-from tamis_server.adapters.embedded.memory_state import MemoryUserState
 from tamis_server.domain import errors
-from tamis_server.domain.context import Event, RequestContext
+from tamis_server.domain.candidates import Mask
+from tamis_server.domain.context import Event, RequestContext, UserState
+from tamis_server.domain.ports import UserStateStore
 from tamis_server.observability.logging import JsonFormatter
 from tamis_server.transport.server import CannotListen
 
@@ -54,7 +55,7 @@ async def test_a_failure_reaches_the_client_as_its_own_kind(
     async def fail(ctx: RequestContext) -> None:
         raise raised
 
-    async with edge(doing(shop, fail), shop.store) as target, AsyncTamisClient(target) as client:
+    async with edge(shop, doing(shop, fail)) as target, AsyncTamisClient(target) as client:
         with pytest.raises(RequestFailed) as caught:
             await client.recommend(timeout_s=10.0, request_id="mine-7")
     assert type(caught.value) is kind
@@ -70,7 +71,7 @@ async def test_our_own_fault_is_logged_with_its_trace_and_not_told(
     async def fail(ctx: RequestContext) -> None:
         raise ZeroDivisionError("secret detail")
 
-    async with edge(doing(shop, fail), shop.store) as target, AsyncTamisClient(target) as client:
+    async with edge(shop, doing(shop, fail)) as target, AsyncTamisClient(target) as client:
         with pytest.raises(RequestFailed) as caught:
             await client.recommend(timeout_s=10.0, request_id="mine-8")
     assert "mine-8" in caught.value.message
@@ -85,7 +86,7 @@ async def test_our_own_fault_is_logged_with_its_trace_and_not_told(
 @pytest.mark.parametrize("letter", ["", "x\n", "漢\n"])
 async def test_ten_thousand_bad_fields_are_refused_like_one(shop: Bench, letter: str) -> None:
     async with (
-        edge(doing(shop, nothing), shop.store) as target,
+        edge(shop, doing(shop, nothing)) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         with pytest.raises(InvalidRequest) as caught:
@@ -98,7 +99,7 @@ async def test_ten_thousand_bad_fields_are_refused_like_one(shop: Bench, letter:
 
 
 async def test_a_message_too_large_is_refused_and_not_taken_for_overload(shop: Bench) -> None:
-    async with edge(doing(shop, nothing), shop.store) as target, AsyncTamisClient(target) as client:
+    async with edge(shop, doing(shop, nothing)) as target, AsyncTamisClient(target) as client:
         with pytest.raises(RequestFailed, match="larger than max") as caught:
             await client.recommend(user_id="x" * (16 << 20), timeout_s=10.0)
     assert type(caught.value) is RequestFailed
@@ -112,7 +113,7 @@ async def test_a_batch_entry_with_a_bug_fails_alone_and_is_logged(
             raise ZeroDivisionError("secret detail")
 
     async with (
-        edge(doing(shop, fail_for_bob), shop.store) as target,
+        edge(shop, doing(shop, fail_for_bob)) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         requests = [pb.RecommendRequest(user_id=user_id) for user_id in ("ada", "bob", "cleo")]
@@ -128,7 +129,7 @@ async def test_a_batch_entry_with_a_bug_fails_alone_and_is_logged(
 @pytest.mark.parametrize("size", [0, 1_001])
 async def test_a_batch_holds_1_to_1000_requests(shop: Bench, size: int) -> None:
     async with (
-        edge(doing(shop, nothing), shop.store) as target,
+        edge(shop, doing(shop, nothing)) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         with pytest.raises(InvalidRequest, match="1 to 1000 are allowed"):
@@ -138,46 +139,49 @@ async def test_a_batch_holds_1_to_1000_requests(shop: Bench, size: int) -> None:
 @pytest.mark.parametrize("size", [0, 10_001])
 async def test_a_request_holds_1_to_10000_events(shop: Bench, size: int) -> None:
     async with (
-        edge(doing(shop, nothing), shop.store) as target,
+        edge(shop, doing(shop, nothing)) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         with pytest.raises(InvalidRequest, match="1 to 10000 are allowed"):
             await client.record_events([item_pb2.Event()] * size)
 
 
-class Counting(MemoryUserState):
-    """Remembers how many events it was given at a time."""
+class Counting:
+    """A store that remembers how many events it was given at a time."""
 
-    def __init__(self) -> None:
-        super().__init__(max_history=10)
+    def __init__(self, store: UserStateStore) -> None:
+        self._store = store
         self.sizes: list[int] = []
 
-    async def record(self, events: Sequence[Event]) -> int:
+    async def read(self, user_id: str, now: float) -> UserState:
+        return await self._store.read(user_id, now)
+
+    async def record(self, events: Sequence[Event]) -> Mask:
         self.sizes.append(len(events))
-        return await super().record(events)
+        return await self._store.record(events)
 
 
 async def test_many_events_are_stored_in_parts_and_counted_once(shop: Bench) -> None:
-    store = Counting()
+    store = Counting(shop.store)
     events = [
         item_pb2.Event(
-            event_id=f"e{number % 300}",
+            event_id=f"e{number % 1300}",
             user_id="ada" if number else "",
             item_id="item-1",
             kind=item_pb2.EVENT_KIND_VIEW,
         )
-        for number in range(350)
+        for number in range(1350)
     ]
     async with (
-        edge(doing(shop, nothing), store) as target,
+        edge(shop, doing(shop, nothing), store) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         response = await client.record_events(events)
     assert [rejected.index for rejected in response.rejected] == [0]
-    assert response.recorded_count == 300
+    assert response.recorded_count == 1300
     assert response.duplicate_count == 49
-    assert sum(store.sizes) == 349
-    assert max(store.sizes) <= 100
+    assert sum(store.sizes) == 1349
+    assert max(store.sizes) <= 1000
 
 
 async def test_a_call_without_a_deadline_gets_the_default(shop: Bench) -> None:
@@ -187,7 +191,7 @@ async def test_a_call_without_a_deadline_gets_the_default(shop: Bench) -> None:
         left.append(ctx.deadline.remaining())
 
     async with (
-        edge(doing(shop, look), shop.store, default_timeout_s=123.0) as target,
+        edge(shop, doing(shop, look), default_timeout_s=123.0) as target,
         grpc.aio.insecure_channel(target) as channel,
     ):
         stub = RecommendServiceStub(channel)
@@ -204,7 +208,7 @@ async def test_no_work_is_done_for_a_deadline_too_short(shop: Bench) -> None:
         asked.append(ctx.user_id)
 
     async with (
-        edge(doing(shop, look), shop.store, min_timeout_s=100.0) as target,
+        edge(shop, doing(shop, look), min_timeout_s=100.0) as target,
         AsyncTamisClient(target) as client,
     ):
         with pytest.raises(DeadlineExceeded, match="100000 ms needed"):
@@ -224,7 +228,7 @@ async def test_work_ends_when_the_caller_has_gone(shop: Bench) -> None:
             ended.set()
 
     async with (
-        edge(doing(shop, wait), shop.store) as target,
+        edge(shop, doing(shop, wait)) as target,
         AsyncTamisClient(target, timeout_s=60.0) as client,
     ):
         call = asyncio.ensure_future(client.recommend())
@@ -236,7 +240,7 @@ async def test_work_ends_when_the_caller_has_gone(shop: Bench) -> None:
 @pytest.mark.parametrize("given", ["", "x" * 129])
 async def test_a_request_without_a_usable_id_gets_one(shop: Bench, given: str) -> None:
     async with (
-        edge(doing(shop, nothing), shop.store) as target,
+        edge(shop, doing(shop, nothing)) as target,
         grpc.aio.insecure_channel(target) as channel,
     ):
         call = RecommendServiceStub(channel).Recommend(
@@ -253,7 +257,7 @@ async def test_a_request_is_answered_by_the_bundle_it_began_with(shop: Bench) ->
         engines.current = replace(engines.current, bundle=bundle)
 
     engines = doing(shop, swap)
-    async with edge(engines, shop.store) as target, AsyncTamisClient(target) as client:
+    async with edge(shop, engines) as target, AsyncTamisClient(target) as client:
         assert (await client.recommend(timeout_s=10.0)).bundle_id == shop.engine.bundle.bundle_id
         assert (await client.recommend(timeout_s=10.0)).bundle_id == "other"
 
@@ -263,7 +267,7 @@ async def test_every_call_has_a_line_in_the_access_log(
 ) -> None:
     caplog.set_level(logging.INFO, "tamis.access")
     async with (
-        edge(doing(shop, nothing), shop.store, log_calls=True) as target,
+        edge(shop, doing(shop, nothing), log_calls=True) as target,
         AsyncTamisClient(target, timeout_s=10.0) as client,
     ):
         await client.recommend(request_id="good")
@@ -280,6 +284,6 @@ async def test_every_call_has_a_line_in_the_access_log(
 
 
 async def test_an_address_in_use_is_said_by_name(shop: Bench) -> None:
-    async with edge(doing(shop, nothing), shop.store) as target:
+    async with edge(shop, doing(shop, nothing)) as target:
         with pytest.raises(CannotListen, match=target):
-            await server_of(doing(shop, nothing), shop.store).start(target)
+            await server_of(shop, doing(shop, nothing)).start(target)

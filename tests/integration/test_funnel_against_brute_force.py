@@ -156,8 +156,7 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
     asked = request("user-3", 20)
     slate = asyncio.run(shop.engine.recommend.run(asked))
     bundle, weights = shop.bundle, shop.bundle.ranker
-    state = asyncio.run(shop.store.read("user-3"))
-    history = shop.engine.catalogue.history(state)
+    history = shop.history("user-3")
     fields, dense = features.user_features(
         history.rows,
         history.times,

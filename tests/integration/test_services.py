@@ -54,6 +54,7 @@ async def test_an_answer_carries_items_sources_reasons_and_header(client: AsyncT
 async def test_the_trace_gives_counts_and_time_of_every_stage(client: AsyncTamisClient) -> None:
     response = await client.recommend(user_id="user-1", trace=True)
     assert [stage.stage for stage in response.trace.stages] == [
+        "user_history",
         "user_state",
         "eligibility",
         "query_encoding",
@@ -63,9 +64,9 @@ async def test_the_trace_gives_counts_and_time_of_every_stage(client: AsyncTamis
         "ranking",
         "reranking",
     ]
-    retrieval = response.trace.stages[3]
+    retrieval = response.trace.stages[4]
     assert retrieval.candidates_out > 0
-    assert set(retrieval.counts) == {"personal", "recent", "popular", "fresh"}
+    assert set(retrieval.counts) == {"personal", "recent", "popular", "fresh", "trending"}
     assert response.trace.duration.ToNanoseconds() > 0
 
 

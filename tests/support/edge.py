@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from support.engines import Bench, Recorder
+from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.adapters.embedded.event_log import NoEventLog
+from tamis_server.bundles.editor import CatalogueEditor
+from tamis_server.bundles.live import LiveCatalogue, LiveStatus
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import UserStateStore
@@ -46,30 +50,41 @@ def doing(shop: Bench, work: Work) -> Held:
 
 
 def server_of(
+    shop: Bench,
     engines: Held,
-    store: UserStateStore,
+    store: UserStateStore | None = None,
     *,
     default_timeout_s: float = 10.0,
     min_timeout_s: float = 0.001,
     log_calls: bool = False,
 ) -> GrpcServer:
     """A server that does not listen yet."""
+    nothing_live = LiveStatus(0, 0, 0, None)
+    live = LiveCatalogue(shop.stores.catalogue)
     return GrpcServer(
         engines,
-        store,
-        lambda: ServerStatus("1.2.3", 4.5, "scalar", "memory://", 1, ""),
+        replace(shop.stores, users=store or shop.stores.users),
+        NoEventLog(),
+        CatalogueEditor(engines, live, item_keys, encoder=None),
+        lambda: ServerStatus("1.2.3", 4.5, "scalar", "lmdb://x", 1, "", nothing_live, 5_000),
         CallInterceptor(
-            default_timeout_s=default_timeout_s, min_timeout_s=min_timeout_s, log_calls=log_calls
+            default_timeout_s=default_timeout_s,
+            min_timeout_s=min_timeout_s,
+            log_calls=log_calls,
+            observe=lambda *_: None,
         ),
+        refuse_unknown_items=False,
         max_connection_age_s=300.0,
         drain_s=10.0,
     )
 
 
 @asynccontextmanager
-async def edge(engines: Held, store: UserStateStore, **options: Any) -> AsyncIterator[str]:
+async def edge(
+    shop: Bench, engines: Held, store: UserStateStore | None = None, **options: Any
+) -> AsyncIterator[str]:
     """Serve ``engines`` on a free port of the loopback; gives host:port."""
-    server = server_of(engines, store, **options)
+    server = server_of(shop, engines, store, **options)
     port = await server.start("127.0.0.1:0")
     await server.serve()
     try:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from tamis_pipeline.bundle import write_bundle
-from tamis_pipeline.synthetic import AS_OF, random_parts
-from tamis_server.adapters.embedded.memory_state import BundleHistories, MemoryUserState
+from tamis_pipeline.synthetic import random_parts
+from tamis_server.adapters.embedded.histories import BundleHistories
 from tamis_server.app import build_engine
 from tamis_server.bundles.loader import Bundle, load
-from tamis_server.domain.context import Deadline, RequestContext
-from tamis_server.domain.slate import StageTrace
+from tamis_server.domain.context import Deadline, History, RequestContext, UserState
+from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.slate import Slate, StageTrace
 from tamis_server.funnel.engine import Engine
-from tamis_server.settings import Settings
+from tamis_server.settings import Settings, StateSettings
+from tamis_server.stores import Stores, open_stores, seen_policy
+
+SPARE = 50  # rows for items that come later
+AS_OF = float(int(time.time()))  # now: stores forget what is older than its window
 
 
 @dataclass
@@ -21,9 +29,13 @@ class Recorder:
     """Keeps what it observes."""
 
     traces: list[StageTrace] = field(default_factory=list)
+    slates: list[Slate] = field(default_factory=list)
 
     def observe(self, trace: StageTrace) -> None:
         self.traces.append(trace)
+
+    def answered(self, slate: Slate) -> None:
+        self.slates.append(slate)
 
 
 @dataclass(frozen=True)
@@ -31,18 +43,29 @@ class Bench:
     """An engine with its bundle and store."""
 
     bundle: Bundle
-    store: MemoryUserState
+    stores: Stores
     engine: Engine
+
+    def history(self, user_id: str) -> History:
+        """What the bundle knows of a user."""
+        catalogue = self.engine.catalogue
+        keys = catalogue.keys(np.arange(self.bundle.manifest.items, dtype=np.int32))
+        histories = BundleHistories(self.bundle, keys, seen_policy(StateSettings()))
+        return catalogue.history(histories.of(user_id, AS_OF) or UserState())
+
+    @property
+    def store(self) -> UserStateStore:
+        return self.stores.users
 
 
 def bench(directory: Path, settings: Settings | None = None, **options: int | str) -> Bench:
     """Write a random bundle to ``directory`` and build the engine that serves it."""
-    write_bundle(random_parts(**options), directory)  # type: ignore[arg-type]
-    bundle = load(directory)
-    store = MemoryUserState(max_history=512)
-    engine = build_engine(bundle, store, settings or Settings(), Recorder())
-    store.seed(BundleHistories(bundle, engine.catalogue))
-    return Bench(bundle, store, engine)
+    write_bundle(random_parts(as_of=AS_OF, **options), directory)  # type: ignore[arg-type]
+    bundle = load(directory, spare=SPARE)
+    settings = settings or Settings()
+    stores = open_stores(StateSettings(url=f"lmdb://{directory}-state", fsync="never"))
+    engine = build_engine(bundle, stores.users, settings, Recorder())
+    return Bench(bundle, stores, engine)
 
 
 def request(user_id: str = "user-0", limit: int = 10, **fields: object) -> RequestContext:

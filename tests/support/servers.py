@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tamis_server.app import Application
 from tamis_server.settings import load_settings
@@ -26,28 +27,40 @@ class Running:
 
 
 @asynccontextmanager
-async def running(bundle: Path, **server: object) -> AsyncIterator[Running]:
-    """Serve ``bundle`` on a free port; ``server``: settings of the section server."""
-    settings = load_settings(
-        None,
-        {
-            "bundle": {"path": bundle, "watch_s": 0},
-            "server": {"listen": "127.0.0.1:0", "access_log": False, "drain_delay_s": 0, **server},
-        },
-    )
-    application = Application(settings)
-    port = await application.start()
-    try:
-        yield Running(application, f"127.0.0.1:{port}")
-    finally:
-        await application.stop()
+async def running(
+    bundle: Path, sections: Mapping[str, Mapping[str, object]] | None = None, **server: object
+) -> AsyncIterator[Running]:
+    """Serve ``bundle`` on a free port, with a store of its own unless ``sections`` has another.
+
+    server: settings of the section server; sections: settings of other sections.
+    """
+    with TemporaryDirectory() as state:
+        settings = load_settings(
+            None,
+            {
+                "bundle": {"path": bundle, "watch_s": 0},
+                "state": {"url": f"lmdb://{state}", "fsync": "never"},
+                **(sections or {}),
+                "server": {
+                    "listen": "127.0.0.1:0", "access_log": False, "drain_delay_s": 0, **server,
+                },
+            },
+        )  # fmt: skip
+        application = Application(settings)
+        port = await application.start()
+        try:
+            yield Running(application, f"127.0.0.1:{port}")
+        finally:
+            await application.stop()
 
 
 class ServerProcess:
     """``tamis serve`` as a process; its log lines are kept."""
 
     def __init__(self, bundle: Path, *options: str) -> None:
+        self._state = TemporaryDirectory()
         command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
+        command += ["--set", f"state.url=lmdb://{self._state.name}"]
         command += ["--listen", "127.0.0.1:0", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
         self.log: list[dict[str, object]] = []
@@ -75,6 +88,7 @@ class ServerProcess:
         self._reader.join(10)
         if self.process.stderr is not None:
             self.process.stderr.close()
+        self._state.cleanup()
         return status
 
     def _read(self) -> None:

@@ -131,7 +131,7 @@ def test_an_index_of_other_vectors_is_refused(bundle: Path, tmp_path: Path) -> N
     reseal(bundle)
     error = refusal(bundle)
     assert error.file == fmt.INDEX
-    assert "its vectors are not those" in error.reason
+    assert "its vector is not that of row 0" in error.reason
 
 
 def poison_vectors(directory: Path) -> None:

@@ -9,19 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from support.engines import Recorder
 from tamis_server.domain.candidates import Candidates, DegradationLevel
 from tamis_server.domain.context import Deadline, Eligible, RequestContext
 from tamis_server.domain.errors import ContractViolation, DeadlineExceeded, DependencyFailed
-from tamis_server.domain.slate import Shortfall, StageTrace
+from tamis_server.domain.slate import Shortfall
 from tamis_server.funnel.funnel import Funnel, Step
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.traces: list[StageTrace] = []
-
-    def observe(self, trace: StageTrace) -> None:
-        self.traces.append(trace)
 
 
 @dataclass

@@ -80,10 +80,10 @@ def test_excluded_ids_become_rows_and_unknown_ones_none(shop: Bench) -> None:
 
 def test_an_event_without_a_time_happened_now() -> None:
     event = item_pb2.Event(event_id="e", user_id="u", item_id="i", kind=item_pb2.EVENT_KIND_HIDE)
-    mapped = mapping.to_event(event, 7.0)
+    mapped = mapping.to_event(event, 7.0, known=True)
     assert (mapped.kind, mapped.time) == (EventKind.HIDE, 7.0)
     event.time.seconds = 3
-    assert mapping.to_event(event, 7.0).time == 3.0
+    assert mapping.to_event(event, 7.0, known=True).time == 3.0
 
 
 def slate(*sources: int) -> Slate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +16,7 @@ from tamis.v1 import (
     item_pb2,
     recommend_service_pb2,
 )
-from tamis_client.channels import OPTIONS, AsyncStubs, in_turn
+from tamis_client.channels import OPTIONS, AsyncStubs, changes_of, in_turn
 from tamis_client.errors import decode
 
 R = TypeVar("R")
@@ -84,13 +84,81 @@ class AsyncTamisClient:
         item_ids: Iterable[str],
         attributes: Iterable[str] = (),
         *,
+        activity: bool = False,
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> catalog_service_pb2.GetItemsResponse:
-        """Catalogue entries with the attributes named, or all."""
-        request = catalog_service_pb2.GetItemsRequest(item_ids=item_ids, attributes=attributes)
+        """Catalogue entries with the attributes named, or all, and what users do with them."""
+        request = catalog_service_pb2.GetItemsRequest(
+            item_ids=item_ids, attributes=attributes, activity=activity
+        )
         stub = next(self._turn).catalog
         return await self._call(stub.GetItems, request, timeout_s, request_id)
+
+    async def stream_events(
+        self,
+        batches: AsyncIterable[Iterable[item_pb2.Event]],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
+    ) -> event_service_pb2.StreamEventsResponse:
+        """Store events as they come; without ``timeout_s`` for as long as they come."""
+        requests = (
+            event_service_pb2.StreamEventsRequest(events=events) async for events in batches
+        )
+        stub = next(self._turn).events
+        return await self._stream(stub.StreamEvents, requests, timeout_s, request_id)
+
+    async def set_availability(
+        self,
+        available: Mapping[str, bool],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
+    ) -> catalog_service_pb2.SetAvailabilityResponse:
+        """Say of items, by id, whether they may be recommended."""
+        request = catalog_service_pb2.SetAvailabilityRequest(changes=changes_of(available))
+        stub = next(self._turn).catalog
+        return await self._call(stub.SetAvailability, request, timeout_s, request_id)
+
+    async def stream_availability(
+        self,
+        batches: AsyncIterable[Mapping[str, bool]],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
+    ) -> catalog_service_pb2.StreamAvailabilityResponse:
+        """The same as changes come; without ``timeout_s`` for as long as they come."""
+        requests = (
+            catalog_service_pb2.StreamAvailabilityRequest(changes=changes_of(available))
+            async for available in batches
+        )
+        stub = next(self._turn).catalog
+        return await self._stream(stub.StreamAvailability, requests, timeout_s, request_id)
+
+    async def upsert_items(
+        self,
+        items: Iterable[catalog_service_pb2.NewItem],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
+    ) -> catalog_service_pb2.UpsertItemsResponse:
+        """Add items, or change them as a whole."""
+        request = catalog_service_pb2.UpsertItemsRequest(items=items)
+        stub = next(self._turn).catalog
+        return await self._call(stub.UpsertItems, request, timeout_s, request_id)
+
+    async def delete_items(
+        self,
+        item_ids: Iterable[str],
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
+    ) -> catalog_service_pb2.DeleteItemsResponse:
+        """Take items out."""
+        request = catalog_service_pb2.DeleteItemsRequest(item_ids=item_ids)
+        stub = next(self._turn).catalog
+        return await self._call(stub.DeleteItems, request, timeout_s, request_id)
 
     async def status(
         self, *, timeout_s: float | None = None, request_id: str = ""
@@ -123,8 +191,26 @@ class AsyncTamisClient:
         request_id: str,
     ) -> R:
         timeout = self._timeout_s if timeout_s is None else timeout_s
+        return await self._send(method, request, timeout, request_id)
+
+    async def _stream(
+        self,
+        method: Callable[..., Awaitable[R]],
+        requests: AsyncIterable[Message],
+        timeout_s: float | None,
+        request_id: str,
+    ) -> R:
+        return await self._send(method, requests, timeout_s, request_id)
+
+    async def _send(
+        self,
+        method: Callable[..., Awaitable[R]],
+        request: Message | AsyncIterable[Message],
+        timeout_s: float | None,
+        request_id: str,
+    ) -> R:
         metadata = (("x-request-id", request_id),) if request_id else None
         try:
-            return await method(request, timeout=timeout, metadata=metadata)
+            return await method(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise decode(error) from None

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
 
 from tamis.v1.admin_service_pb2_grpc import AdminServiceStub
+from tamis.v1.catalog_service_pb2 import Availability
 from tamis.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tamis.v1.event_service_pb2_grpc import EventServiceStub
 from tamis.v1.recommend_service_pb2_grpc import RecommendServiceStub
 
 T = TypeVar("T")
 
-# Reading may be repeated. So may events: their ids make a repeated one count once.
+# Reading may be repeated. So may events, whose ids make a repeated one count once, and changes of
+# the catalogue, which say how things are to be.
 _SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -63,6 +65,10 @@ class AsyncStubs:
         self.events = EventServiceStub(channel)
         self.catalog = CatalogServiceStub(channel)
         self.admin = AdminServiceStub(channel)
+
+
+def changes_of(available: Mapping[str, bool]) -> list[Availability]:
+    return [Availability(item_id=item_id, available=flag) for item_id, flag in available.items()]
 
 
 def in_turn(values: Sequence[T]) -> Iterator[T]:

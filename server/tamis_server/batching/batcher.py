@@ -53,8 +53,8 @@ class MicroBatcher(Generic[Request, Result]):
         return await future
 
     def close(self) -> None:
-        """Let running calls end, and their threads with them."""
-        self._pool.shutdown(wait=False)
+        """Wait until running calls have ended, and their threads with them."""
+        self._pool.shutdown(wait=True)
 
     def _dispatch(self) -> None:
         while self._idle and (batch := self._take()):

@@ -39,16 +39,23 @@ def user_field_specs(item_fields: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...
     return (*taste, *(FieldSpec(name=name, size=size) for name, size in rest))
 
 
-def log_popularity(popularity: Float32) -> Float32:
-    """log1p of the decayed count over that of the most popular item: 0..1."""
-    top = float(np.log1p(popularity.max(initial=0.0))) or 1.0
+def log_popularity(popularity: Float32, most: float | None = None) -> Float32:
+    """log1p of the decayed count over that of the most popular item (or ``most``): 0..1."""
+    top = float(np.log1p(popularity.max(initial=0.0) if most is None else most)) or 1.0
     return (np.log1p(popularity) / top).astype(np.float32)
 
 
-def item_dense(popularity: Float32, created_at: Float64, as_of: float) -> Float32:
-    """float32[items, len(ITEM_DENSE)]; created_at may hold NaN (unknown: age 0)."""
+def item_dense(
+    popularity: Float32, created_at: Float64, as_of: float, most: float | None = None
+) -> Float32:
+    """float32[items, len(ITEM_DENSE)]; created_at may hold NaN (unknown: age 0).
+
+    most: popularity of the most popular item, where it is not among these.
+    """
     age = np.log1p(np.maximum(as_of - created_at, 0.0) / DAY) / 10.0
-    return np.stack([log_popularity(popularity), np.nan_to_num(age)], axis=1).astype(np.float32)
+    return np.stack([log_popularity(popularity, most), np.nan_to_num(age)], axis=1).astype(
+        np.float32
+    )
 
 
 def user_features(

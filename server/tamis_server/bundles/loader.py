@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import hnswlib
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis_kernels import HnswGraph
 from tamis_server.bundles import manifest as fmt
 from tamis_server.domain.errors import BundleRejected
 
@@ -21,14 +21,17 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle in memory; every array read-only. Shapes as in ``bundles.manifest``."""
+    """A bundle in memory. Shapes as in ``bundles.manifest``, but arrays by item have ``rows`` rows:
+    behind the bundle's own, which are never written to, spare ones for items that come later.
+    """
 
     directory: Path
     manifest: fmt.Manifest
+    rows: int
     items: pa.Table
     users: pa.Table
     vectors: npt.NDArray[np.float32]
-    index: hnswlib.Index
+    index: HnswGraph
     item_fields: npt.NDArray[np.int32]
     item_dense: npt.NDArray[np.float32]
     popularity: npt.NDArray[np.float32]
@@ -63,18 +66,20 @@ def verify(directory: Path) -> fmt.Manifest:
     return manifest
 
 
-def load(directory: Path) -> Bundle:
+def load(directory: Path, spare: int = 0) -> Bundle:
     """Verify and load a bundle. Raises BundleRejected with the file and the reason."""
     manifest = verify(directory)
     vectors = _array(directory, fmt.VECTORS)
+    _check_array(fmt.VECTORS, vectors, (manifest.items, manifest.dim), np.float32)
     features = _arrays(directory, fmt.FEATURES, ("item_fields", "item_dense"))
     bundle = Bundle(
         directory=directory,
         manifest=manifest,
+        rows=manifest.items,
         items=_table(directory, fmt.ITEMS),
         users=_table(directory, fmt.USERS),
         vectors=vectors,
-        index=_index(directory, manifest),
+        index=_index(directory, manifest, vectors),
         item_fields=features["item_fields"],
         item_dense=features["item_dense"],
         popularity=_array(directory, fmt.POPULARITY),
@@ -83,7 +88,27 @@ def load(directory: Path) -> Bundle:
     )
     _check_shapes(bundle)
     _check_pairing(bundle)
-    return bundle
+    return _with_spare(bundle, spare) if spare else bundle
+
+
+def _with_spare(bundle: Bundle, spare: int) -> Bundle:
+    encoder = dict(bundle.encoder)
+    encoder["history_table"] = _longer(encoder["history_table"].astype(np.float32), spare)
+    return replace(
+        bundle,
+        rows=bundle.manifest.items + spare,
+        vectors=_longer(bundle.vectors, spare),
+        item_fields=_longer(bundle.item_fields, spare),
+        item_dense=_longer(bundle.item_dense, spare),
+        popularity=_longer(bundle.popularity, spare),
+        encoder=encoder,
+    )
+
+
+def _longer(array: npt.NDArray[Any], spare: int) -> npt.NDArray[Any]:
+    longer = np.zeros((array.shape[0] + spare, *array.shape[1:]), array.dtype)
+    longer[: array.shape[0]] = array
+    return longer
 
 
 def _array(directory: Path, name: str) -> npt.NDArray[Any]:
@@ -115,34 +140,37 @@ def _table(directory: Path, name: str) -> pa.Table:
         raise BundleRejected(name, str(error)) from None
 
 
-def _index(directory: Path, manifest: fmt.Manifest) -> hnswlib.Index:
-    index = hnswlib.Index(space=manifest.metric, dim=manifest.dim)
+def _index(directory: Path, manifest: fmt.Manifest, vectors: npt.NDArray[Any]) -> HnswGraph:
+    """The graph over ``vectors``, which it checks to be the indexed ones."""
     try:
-        index.load_index(str(directory / fmt.INDEX))
-    except RuntimeError as error:
+        index = HnswGraph(directory / fmt.INDEX, vectors)
+    except (OSError, ValueError, TypeError) as error:
         raise BundleRejected(fmt.INDEX, str(error)) from None
-    count = index.get_current_count()
-    if count != manifest.items:
-        raise BundleRejected(fmt.INDEX, f"holds {count} items, the manifest says {manifest.items}")
+    if index.size != manifest.items:
+        raise BundleRejected(
+            fmt.INDEX, f"holds {index.size} items, the manifest says {manifest.items}"
+        )
     return index
 
 
+def _check_array(
+    name: str, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: type[Any]
+) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise BundleRejected(
+            name, f"{array.dtype}{array.shape} where {np.dtype(dtype)}{shape} is declared"
+        )
+    if dtype is np.float32 and not np.isfinite(array).all():
+        raise BundleRejected(name, "holds values that are not finite")
+
+
 def _check_shapes(bundle: Bundle) -> None:
-    n, d = bundle.manifest.items, bundle.manifest.dim
+    n = bundle.manifest.items
     schema = bundle.manifest.features
-    expected: list[tuple[str, npt.NDArray[Any], tuple[int, ...], type[Any]]] = [
-        (fmt.VECTORS, bundle.vectors, (n, d), np.float32),
-        (fmt.FEATURES, bundle.item_fields, (n, len(schema.item_fields)), np.int32),
-        (fmt.FEATURES, bundle.item_dense, (n, len(schema.item_dense)), np.float32),
-        (fmt.POPULARITY, bundle.popularity, (n,), np.float32),
-    ]
-    for name, array, shape, dtype in expected:
-        if array.shape != shape or array.dtype != dtype:
-            raise BundleRejected(
-                name, f"{array.dtype}{array.shape} where {np.dtype(dtype)}{shape} is declared"
-            )
-        if dtype is np.float32 and not np.isfinite(array).all():
-            raise BundleRejected(name, "holds values that are not finite")
+    item_fields, item_dense = len(schema.item_fields), len(schema.item_dense)
+    _check_array(fmt.FEATURES, bundle.item_fields, (n, item_fields), np.int32)
+    _check_array(fmt.FEATURES, bundle.item_dense, (n, item_dense), np.float32)
+    _check_array(fmt.POPULARITY, bundle.popularity, (n,), np.float32)
     for table, name, rows in (
         (bundle.items, fmt.ITEMS, n),
         (bundle.users, fmt.USERS, bundle.manifest.users),
@@ -172,10 +200,3 @@ def _check_pairing(bundle: Bundle) -> None:
             raise BundleRejected(
                 name, f"is paired with {actual}, the manifest with {pairing}: not one training run"
             )
-    probe = np.linspace(0, bundle.manifest.items - 1, num=min(8, bundle.manifest.items), dtype=int)
-    try:
-        indexed = np.asarray(bundle.index.get_items(probe.tolist()), np.float32)
-    except RuntimeError as error:
-        raise BundleRejected(fmt.INDEX, str(error)) from None
-    if not np.allclose(indexed, bundle.vectors[probe], atol=1e-5):
-        raise BundleRejected(fmt.INDEX, f"its vectors are not those of {fmt.VECTORS}")

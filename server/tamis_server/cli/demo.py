@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import pyarrow.parquet as pq
@@ -37,11 +38,21 @@ def demo(
 ) -> None:
     """Serve the demo shop, show one shopper's history and recommendations, and stay up."""
     bundle = Path(str(files("tamis_pipeline.shop") / "bundle"))
-    settings = load_settings(
-        None,
-        {"bundle": {"path": bundle}, "server": {"listen": listen}, "log": {"level": "warning"}},
-    )
-    logging.configure(settings.log.level)
+    with TemporaryDirectory(prefix="tamis-demo-") as state:  # a demo begins anew each time
+        settings = load_settings(
+            None,
+            {
+                "bundle": {"path": bundle},
+                "server": {"listen": listen},
+                "state": {"url": f"lmdb://{state}"},
+                "log": {"level": "warning"},
+            },
+        )
+        logging.configure(settings.log.level)
+        _show(settings, bundle, listen, user, once=once)
+
+
+def _show(settings: Settings, bundle: Path, listen: str, user: str | None, *, once: bool) -> None:
     console = Console()
     user_id, history = _shopper(bundle, user)
     with _running(settings) as (port, stopped):

@@ -36,6 +36,7 @@ class Source(IntEnum):
     POPULAR = 2
     FRESH = 3
     RELATED = 4  # nearest to the item asked about
+    TRENDING = 5  # many do something with it now
 
 
 class DegradationLevel(IntEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from time import monotonic
 
@@ -43,7 +43,10 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing a user did. ``time`` is Unix seconds."""
+    """One thing a user did. ``time`` is Unix seconds; its id is unique among the user's events.
+
+    known: whether the catalogue being served knows the item; others are kept, but not counted.
+    """
 
     event_id: str
     user_id: str
@@ -53,6 +56,7 @@ class Event:
     session_id: str = ""
     request_id: str = ""
     position: int = 0
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +64,42 @@ class UserState:
     """Everything the store knows of a user, oldest event first, keyed independently of bundles.
 
     keys uint64[L], times float64[L] (Unix seconds), kinds uint8[L] (``EventKind``);
-    seen: Bloom filters uint32[blocks, 8] (split-block), a key in any of them was met before.
+    counts uint32[9]: events ever recorded, by kind;
+    seen: Bloom filters uint32[blocks, 8] (split-block), a key in any of them was met before;
+    exact uint64[e]: keys surely met before.
     """
 
     keys: Keys = field(default_factory=lambda: NO_KEYS)
     times: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
     kinds: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    counts: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(9, np.uint32))
     seen: tuple[npt.NDArray[np.uint32], ...] = ()
-    seen_count: int = 0
+    exact: Keys = field(default_factory=lambda: NO_KEYS)
+
+    def after(self, earlier: UserState) -> UserState:
+        """Both together. What they have in common (item, kind, millisecond) counts once."""
+        if not self.keys.shape[0]:
+            return earlier
+        if not earlier.keys.shape[0]:
+            return self
+        first, order = earlier, slice(None)
+        if self.times[0] <= earlier.times[-1]:
+            new = ~np.isin(earlier.identities(), self.identities())
+            first = UserState(earlier.keys[new], earlier.times[new], earlier.kinds[new])
+            times = np.concatenate([first.times, self.times])
+            order = np.argsort(times, kind="stable")  # type: ignore[assignment]
+        return replace(
+            self,
+            keys=np.concatenate([first.keys, self.keys])[order],
+            times=np.concatenate([first.times, self.times])[order],
+            kinds=np.concatenate([first.kinds, self.kinds])[order],
+            exact=np.concatenate([earlier.exact, self.exact]),
+        )
+
+    def identities(self) -> Keys:
+        """uint64[L]: equal for events that are the same one."""
+        moments = np.round(self.times * 1e3).astype(np.int64).astype(np.uint64)
+        return self.keys ^ (moments * np.uint64(0x9E3779B97F4A7C15)) ^ self.kinds
 
 
 @dataclass(frozen=True, slots=True)

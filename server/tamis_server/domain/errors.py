@@ -83,3 +83,12 @@ class BundleRejected(TamisError):
         self.file = file
         self.reason = reason
         super().__init__(f"{file}: {reason}")
+
+
+class StateRejected(TamisError):
+    """A state store can't be used as it is; names where it is and the reason."""
+
+    category = FailureCategory.CLIENT
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"state store {where}: {reason}")

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from tamis_server.domain.candidates import (
     Candidates,
     Columns,
@@ -31,11 +34,62 @@ from tamis_server.domain.context import (
 class UserStateStore(Protocol):
     """Durable per-user state. A recorded event is seen by the next ``read`` of that user."""
 
-    async def read(self, user_id: str) -> UserState:
-        """Everything known of the user; an empty state for an unknown one."""
+    async def read(self, user_id: str, now: float) -> UserState:
+        """Everything known of the user at ``now`` (Unix seconds); empty for an unknown one.
 
-    async def record(self, events: Sequence[Event]) -> int:
-        """Store the events; a repeated event id counts once. Returns how many were new."""
+        Raises DependencyFailed.
+        """
+
+    async def record(self, events: Sequence[Event]) -> Mask:
+        """Store the events and count their items; a repeated event id of a user counts once.
+
+        bool[n]: which of them were new. Raises DependencyFailed and Overloaded; then none of them
+        is promised, some may be stored, and recording them again is safe.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCounters:
+    """Recent activity around items, decayed to now: each float64[n], 0 where there was none.
+
+    trending: events weighted by kind; last: Unix time of the latest event, NaN without one.
+    """
+
+    views: npt.NDArray[np.float64]
+    purchases: npt.NDArray[np.float64]
+    trending: npt.NDArray[np.float64]
+    last: npt.NDArray[np.float64]
+
+
+class ItemActivity(Protocol):
+    """What all users together do with items, as events tell it."""
+
+    async def counters(self, keys: Keys, now: float) -> ItemCounters:
+        """Of each item. Raises DependencyFailed."""
+
+    async def trending(self, most: int, now: float) -> tuple[Keys, Scores]:
+        """The most active items, at most ``most``, best first: keys uint64[n], scores float32[n].
+
+        Raises DependencyFailed.
+        """
+
+
+class Histories(Protocol):
+    """What the bundle being served knows of users."""
+
+    def of(self, user_id: str, now: float) -> UserState | None:
+        """The state as of the bundle; None for a user it does not know."""
+
+
+class EventLog(Protocol):
+    """Keeps what users did for retraining. Never in a request's way: it neither waits nor raises,
+    and what it has no room for it drops and counts."""
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Take over events that the store has acknowledged as new."""
+
+    async def close(self) -> None:
+        """On return all that was taken over is kept; what comes later is dropped."""
 
 
 class QueryEncoder(Protocol):
@@ -121,7 +175,7 @@ class Item:
 
 
 class Catalogue(Protocol):
-    """The items of the bundle being served: the only place where rows and ids meet."""
+    """The items being served: the only place where rows and ids meet."""
 
     @property
     def size(self) -> int: ...
@@ -132,6 +186,9 @@ class Catalogue(Protocol):
     def rows(self, item_ids: Sequence[str]) -> Rows:
         """int32[n]; -1 for an unknown id."""
 
+    def bundle_rows_of(self, keys: Keys) -> Rows:
+        """int32[n]: rows in the bundle, whatever came since; -1 where it does not have the key."""
+
     def item_ids(self, rows: Rows) -> list[str]: ...
 
     def items(self, rows: Rows, attributes: Sequence[str] | None = None) -> list[Item]:
@@ -141,3 +198,38 @@ class Catalogue(Protocol):
         """The events of a user whose items this bundle knows."""
 
     def keys(self, rows: Rows) -> Keys: ...
+
+
+class CatalogueStore(Protocol):
+    """Durable changes of the catalogue, in one order for all who follow them.
+
+    Positions count changes; they start again only where the store lost its data.
+    """
+
+    async def publish(self, stored: Sequence[bytes]) -> int:
+        """Keep changes (``domain.changes.encode``) and return the position after the last.
+
+        Raises DependencyFailed; then none of them is promised.
+        """
+
+    async def snapshot(self) -> tuple[int, list[bytes]]:
+        """The position, and the last change of each facet of each item. Raises DependencyFailed."""
+
+    async def since(self, position: int) -> tuple[int, list[bytes]] | None:
+        """What came after ``position``, waiting a moment for it, and the position after that.
+
+        None where the store can't tell any more: a snapshot is needed. Raises DependencyFailed.
+        """
+
+    async def forget(self, facets: Sequence[bytes]) -> None:
+        """Drop what is kept of facets (facet letter and key as uint64, little-endian) for good.
+
+        Raises DependencyFailed.
+        """
+
+
+class ItemEncoder(Protocol):
+    """The item tower: places items that came without a vector."""
+
+    async def encode(self, items: Sequence[Item]) -> Vectors:
+        """float32[n, d], unit length. Raises DependencyFailed."""

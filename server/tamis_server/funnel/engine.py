@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tamis_server.domain.candidates import Keys, Scores
+from tamis_server.domain.changes import Change
 from tamis_server.domain.ports import Catalogue
 from tamis_server.funnel.funnel import Funnel
 
@@ -22,12 +25,28 @@ class BundleInfo:
     pairing_id: str
 
 
+class LiveChanges(Protocol):
+    """What changes in an engine while it serves."""
+
+    @property
+    def capacity(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make changes of the catalogue."""
+
+    def trend(self, keys: Keys, scores: Scores) -> None:
+        """These items trend now, best first, and no others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     bundle: BundleInfo
     catalogue: Catalogue
     recommend: Funnel
     related: Funnel
+    live: LiveChanges
 
 
 class Engines(Protocol):

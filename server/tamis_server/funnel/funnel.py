@@ -36,9 +36,11 @@ class Stage(Protocol):
 
 
 class StageObserver(Protocol):
-    """Told of every stage run; must not raise and must not block."""
+    """Told of every stage run and every answer; must not raise and must not block."""
 
     def observe(self, trace: StageTrace) -> None: ...
+
+    def answered(self, slate: Slate) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,14 @@ class Funnel:
         batch = Candidates()
         for step in self._stages:
             batch = await run.step(step, step.stage.name, step.stage.run(ctx, batch), batch)
-        return Slate(
+        slate = Slate(
             candidates=batch,
             causes=(*run.causes, *batch.causes),
             shortfall=_shortfall(ctx, batch),
             trace=tuple(run.traces),
         )
+        self._observer.answered(slate)
+        return slate
 
 
 class _Run:

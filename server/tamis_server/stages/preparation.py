@@ -6,12 +6,33 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tamis_server.domain.context import RequestContext
-from tamis_server.domain.ports import Catalogue, Eligibility, QueryEncoder, UserStateStore
+from tamis_server.domain.ports import (
+    Catalogue,
+    Eligibility,
+    Histories,
+    QueryEncoder,
+    UserStateStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UserHistory:
+    """What the bundle knows of the user: all there is while the store can't be asked."""
+
+    histories: Histories
+    catalogue: Catalogue
+    name: ClassVar[str] = "user_history"
+
+    async def prepare(self, ctx: RequestContext) -> RequestContext:
+        known = self.histories.of(ctx.user_id, ctx.now) if ctx.user_id else None
+        if known is None:
+            return ctx
+        return replace(ctx, state=known, history=self.catalogue.history(known))
 
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """One read for everything about the user, resolved to the bundle's rows."""
+    """One read for everything the store has of the user, joined to what the bundle knows."""
 
     store: UserStateStore
     catalogue: Catalogue
@@ -20,7 +41,10 @@ class UserState:
     async def prepare(self, ctx: RequestContext) -> RequestContext:
         if not ctx.user_id:
             return ctx
-        state = await self.store.read(ctx.user_id)
+        stored = await self.store.read(ctx.user_id, ctx.now)
+        if not stored.keys.shape[0]:
+            return ctx
+        state = stored.after(ctx.state)
         return replace(ctx, state=state, history=self.catalogue.history(state))
 
 

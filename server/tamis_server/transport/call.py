@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -50,10 +51,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     is refused before any work is done for it.
     """
 
-    def __init__(self, *, default_timeout_s: float, min_timeout_s: float, log_calls: bool) -> None:
+    def __init__(
+        self,
+        *,
+        default_timeout_s: float,
+        min_timeout_s: float,
+        log_calls: bool,
+        observe: Callable[[str, str, float], None],
+    ) -> None:
+        """observe: told method, status code and seconds of every call."""
         self._default_timeout_s = default_timeout_s
         self._min_timeout_s = min_timeout_s
         self._log_calls = log_calls
+        self._observe = observe
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -68,22 +78,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if wrapped is not None:
             return wrapped
         handler = await continuation(handler_call_details)
-        if not method.startswith("/tamis.") or handler is None or not handler.unary_unary:
+        if not method.startswith("/tamis.") or handler is None:
             return handler
-        wrapped = grpc.unary_unary_rpc_method_handler(
-            self._wrap(method, cast("Handler", handler.unary_unary)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        codecs = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            answer = self._wrap(
+                method, cast("Handler", handler.unary_unary), self._default_timeout_s
+            )
+            wrapped = grpc.unary_unary_rpc_method_handler(answer, *codecs)
+        else:  # a stream lasts as long as its caller likes
+            answer = self._wrap(method, cast("Handler", handler.stream_unary), math.inf)
+            wrapped = grpc.stream_unary_rpc_method_handler(answer, *codecs)
         self._wrapped[method] = wrapped
         return wrapped
 
-    def _wrap(self, method: str, handler: Handler) -> Handler:
+    def _wrap(self, method: str, handler: Handler, default_timeout_s: float) -> Handler:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             start = perf_counter()
             remaining = context.time_remaining()
             if remaining is None:
-                remaining = self._default_timeout_s
+                remaining = default_timeout_s
             call = Call(_request_id(context), Deadline.after(remaining), {})
             _current.set(call)
             context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
@@ -98,8 +112,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:
                 status = refusal(error, call.request_id)
             finally:
+                seconds = perf_counter() - start
+                self._observe(method, code_pb2.Code.Name(status.code), seconds)
                 if self._log_calls:
-                    _log_access(method, call, status.code, perf_counter() - start)
+                    _log_access(method, call, status.code, seconds)
             return await _abort(context, status, call)
 
         return answer

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tamis.v1 import item_pb2
+from tamis.v1 import catalog_service_pb2, item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
+from tamis_server.bundles.editor import NewItem
 from tamis_server.domain.candidates import NO_ROWS, DegradationLevel, Rows, Source
 from tamis_server.domain.context import (
     Deadline,
@@ -19,7 +20,7 @@ from tamis_server.domain.context import (
     Predicate,
     RequestContext,
 )
-from tamis_server.domain.ports import Catalogue, Item
+from tamis_server.domain.ports import Catalogue, Item, ItemCounters
 from tamis_server.domain.slate import Shortfall, Slate
 from tamis_server.transport.validation import DEFAULT_PAGE_SIZE
 
@@ -31,6 +32,7 @@ _SOURCES = {
     Source.POPULAR: (pb.CANDIDATE_SOURCE_POPULAR, pb.REASON_CODE_POPULAR),
     Source.FRESH: (pb.CANDIDATE_SOURCE_FRESH, pb.REASON_CODE_NEW_ARRIVAL),
     Source.RELATED: (pb.CANDIDATE_SOURCE_RELATED, pb.REASON_CODE_SIMILAR_TO_ITEM),
+    Source.TRENDING: (pb.CANDIDATE_SOURCE_TRENDING, pb.REASON_CODE_TRENDING),
 }
 _LEVELS = {
     DegradationLevel.FULL: pb.DEGRADATION_LEVEL_FULL,
@@ -78,7 +80,7 @@ def to_context(
     )
 
 
-def to_event(event: item_pb2.Event, now: float) -> Event:
+def to_event(event: item_pb2.Event, now: float, *, known: bool) -> Event:
     """A valid event; one without a time happened now."""
     return Event(
         event_id=event.event_id,
@@ -89,6 +91,7 @@ def to_event(event: item_pb2.Event, now: float) -> Event:
         session_id=event.session_id,
         request_id=event.request_id,
         position=event.position,
+        known=known,
     )
 
 
@@ -141,6 +144,35 @@ def to_trace(slate: Slate) -> pb.Trace:
     return trace
 
 
+def to_new_item(message: catalog_service_pb2.NewItem, now: float) -> NewItem:
+    """A valid item to be."""
+    item, created = message.item, message.create_time
+    return NewItem(
+        item=Item(
+            item_id=item.item_id,
+            title=item.title,
+            text=item.text,
+            image=item.image,
+            available=item.available,
+            attributes={name: _value(value) for name, value in item.attributes.items()},
+        ),
+        vector=np.array(message.vector, np.float32) if message.vector else None,
+        created_at=created.ToNanoseconds() / 1e9 if message.HasField("create_time") else now,
+    )
+
+
+def to_activity(counters: ItemCounters, position: int) -> catalog_service_pb2.ItemActivity:
+    message = catalog_service_pb2.ItemActivity(
+        view_count=counters.views[position],
+        purchase_count=counters.purchases[position],
+        trending_score=counters.trending[position],
+    )
+    last = float(counters.last[position])
+    if not np.isnan(last):
+        message.last_event_time.FromNanoseconds(int(last * 1e9))
+    return message
+
+
 def to_item(item: Item) -> item_pb2.Item:
     message = item_pb2.Item(
         item_id=item.item_id,
@@ -172,6 +204,11 @@ def _predicate(predicate: pb.Predicate) -> Predicate:
     values = getattr(predicate, str(condition)).values
     given = tuple(getattr(value, str(value.WhichOneof("kind"))) for value in values)
     return Predicate(predicate.attribute, operator, values=given)
+
+
+def _value(value: item_pb2.AttributeValue) -> Any:
+    kind = str(value.WhichOneof("kind"))
+    return list(value.tags.values) if kind == "tags" else getattr(value, kind)
 
 
 def _set_attributes(messages: Any, attributes: Mapping[str, Any]) -> None:

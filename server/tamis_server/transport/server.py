@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,8 +20,9 @@ from tamis.v1 import (
     recommend_service_pb2,
     recommend_service_pb2_grpc,
 )
+from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.domain.errors import TamisError
-from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.funnel.engine import Engines
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.health import Health
@@ -47,16 +49,29 @@ class CannotListen(TamisError):
     """The address can't be bound."""
 
 
+class Stores(Protocol):
+    """What the services read and write beside the funnel."""
+
+    @property
+    def users(self) -> UserStateStore: ...
+
+    @property
+    def activity(self) -> ItemActivity: ...
+
+
 class GrpcServer:
     """All services, health per service name, and reflection, on one address."""
 
     def __init__(
         self,
         engines: Engines,
-        store: UserStateStore,
+        stores: Stores,
+        event_log: EventLog,
+        editor: CatalogueEditor,
         status: Callable[[], ServerStatus],
         interceptor: CallInterceptor,
         *,
+        refuse_unknown_items: bool,
         max_connection_age_s: float,
         drain_s: float,
     ) -> None:
@@ -79,10 +94,11 @@ class GrpcServer:
             RecommendServicer(engines), self._server
         )
         event_service_pb2_grpc.add_EventServiceServicer_to_server(
-            EventServicer(store), self._server
+            EventServicer(engines, stores.users, event_log, refuse_unknown=refuse_unknown_items),
+            self._server,
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogServicer(engines), self._server
+            CatalogServicer(engines, stores.activity, editor), self._server
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminServicer(engines, status), self._server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,17 @@ from tamis.v1 import (
     catalog_service_pb2_grpc,
     event_service_pb2,
     event_service_pb2_grpc,
+    item_pb2,
     recommend_service_pb2_grpc,
 )
 from tamis.v1 import (
     recommend_service_pb2 as pb,
 )
-from tamis_server.domain.context import Deadline
+from tamis_server.bundles.editor import CatalogueEditor
+from tamis_server.bundles.live import LiveStatus
+from tamis_server.domain.context import Deadline, Event
 from tamis_server.domain.errors import NotFound
-from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.engine import Engine, Engines
 from tamis_server.transport import mapping, validation
@@ -35,7 +38,8 @@ from tamis_server.transport.call import Call, current_call, refusal
 Context = grpc.aio.ServicerContext[Any, Any]
 # how much of one large request is done at a time: others' requests go in between
 _BATCH_IN_FLIGHT = 8
-_EVENTS_AT_ONCE = 100
+_CHECKED_AT_ONCE = 100
+_RECORDED_AT_ONCE = 1_000
 
 
 class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
@@ -141,36 +145,99 @@ def _request_error(status: status_pb2.Status) -> pb.RequestError:
 
 
 class EventServicer(event_service_pb2_grpc.EventServiceServicer):
-    def __init__(self, store: UserStateStore) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        store: UserStateStore,
+        event_log: EventLog,
+        *,
+        refuse_unknown: bool,
+    ) -> None:
+        self._engines = engines
         self._store = store
+        self._event_log = event_log
+        self._refuse_unknown = refuse_unknown
 
     async def RecordEvents(
         self, request: event_service_pb2.RecordEventsRequest, context: Context
     ) -> event_service_pb2.RecordEventsResponse:
         validation.check_count("events", request.events, validation.MAX_EVENTS)
-        call, now = current_call(), time.time()
         response = event_service_pb2.RecordEventsResponse()
-        for start in range(0, len(request.events), _EVENTS_AT_ONCE):
-            valid = []
-            for index in range(start, min(start + _EVENTS_AT_ONCE, len(request.events))):
-                event = request.events[index]
-                problems = validation.event_problems(event, now)
-                if problems:
-                    response.rejected.add(index=index, event_id=event.event_id, reasons=problems)
-                else:
-                    valid.append(mapping.to_event(event, now))
-            recorded = await self._store.record(valid)
-            response.recorded_count += recorded
-            response.duplicate_count += len(valid) - recorded
-            await asyncio.sleep(0)
-        call.notes["recorded"] = response.recorded_count
-        call.notes["rejected"] = len(response.rejected)
+        recorded, valid = await self._record(request.events, 0, response.rejected)
+        response.recorded_count = recorded
+        response.duplicate_count = valid - recorded
+        _note_events(response.recorded_count, len(response.rejected))
         return response
+
+    async def StreamEvents(
+        self,
+        request_iterator: AsyncIterator[event_service_pb2.StreamEventsRequest],
+        context: Context,
+    ) -> event_service_pb2.StreamEventsResponse:
+        response, received = event_service_pb2.StreamEventsResponse(), 0
+        async for request in request_iterator:
+            validation.check_most("events", request.events, validation.MAX_EVENTS)
+            rejected: list[event_service_pb2.RejectedEvent] = []
+            recorded, valid = await self._record(request.events, received, rejected)
+            received += len(request.events)
+            response.recorded_count += recorded
+            response.duplicate_count += valid - recorded
+            response.rejected_count += len(rejected)
+            room = validation.MAX_REJECTED - len(response.rejected)
+            response.rejected.extend(rejected[:room])
+        _note_events(response.recorded_count, response.rejected_count)
+        return response
+
+    async def _record(
+        self,
+        events: Sequence[item_pb2.Event],
+        offset: int,
+        rejected: MutableSequence[event_service_pb2.RejectedEvent],
+    ) -> tuple[int, int]:
+        """Record the valid ones: how many were new, and how many were valid."""
+        now, valid = time.time(), []
+        for start in range(0, len(events), _CHECKED_AT_ONCE):
+            checked = events[start : start + _CHECKED_AT_ONCE]
+            known = self._engines.current.catalogue.rows([event.item_id for event in checked]) >= 0
+            for index, (event, is_known) in enumerate(zip(checked, known.tolist(), strict=True)):
+                problems = validation.event_problems(event, now)
+                if self._refuse_unknown and not is_known:
+                    problems.append(f"item_id {event.item_id[:64]!r} is not in the catalogue")
+                if problems:
+                    at = offset + start + index
+                    rejected.append(
+                        event_service_pb2.RejectedEvent(
+                            index=at, event_id=event.event_id, reasons=problems
+                        )
+                    )
+                else:
+                    valid.append(mapping.to_event(event, now, known=is_known))
+            await asyncio.sleep(0)
+        new = 0
+        for start in range(0, len(valid), _RECORDED_AT_ONCE):
+            # a caller who hangs up must not come between the store and the log: repeated, the
+            # events would be duplicates to the store and never be logged
+            part = valid[start : start + _RECORDED_AT_ONCE]
+            new += await asyncio.shield(self._store_and_log(part))
+        return new, len(valid)
+
+    async def _store_and_log(self, events: Sequence[Event]) -> int:
+        new = await self._store.record(events)
+        accepted = [event for event, is_new in zip(events, new.tolist(), strict=True) if is_new]
+        self._event_log.append(accepted)
+        return len(accepted)
+
+
+def _note_events(recorded: int, rejected: int) -> None:
+    notes = current_call().notes
+    notes["recorded"], notes["rejected"] = recorded, rejected
 
 
 class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, activity: ItemActivity, editor: CatalogueEditor) -> None:
         self._engines = engines
+        self._activity = activity
+        self._editor = editor
 
     async def GetItems(
         self, request: catalog_service_pb2.GetItemsRequest, context: Context
@@ -180,9 +247,58 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         rows = catalogue.rows(list(request.item_ids))
         pairs = zip(request.item_ids, rows.tolist(), strict=True)
         items = catalogue.items(rows[rows >= 0], list(request.attributes) or None)
-        return catalog_service_pb2.GetItemsResponse(
+        response = catalog_service_pb2.GetItemsResponse(
             items=[mapping.to_item(item) for item in items],
             unknown_item_ids=[item_id for item_id, row in pairs if row < 0],
+        )
+        if request.activity:
+            keys = catalogue.keys(rows[rows >= 0])
+            counters = await self._activity.counters(keys, time.time())
+            for position, item in enumerate(items):
+                response.activity[item.item_id].CopyFrom(mapping.to_activity(counters, position))
+        return response
+
+    async def SetAvailability(
+        self, request: catalog_service_pb2.SetAvailabilityRequest, context: Context
+    ) -> catalog_service_pb2.SetAvailabilityResponse:
+        validation.check_count("changes", request.changes, validation.MAX_CHANGES)
+        await self._set_availability(request.changes)
+        return catalog_service_pb2.SetAvailabilityResponse(changed_count=len(request.changes))
+
+    async def StreamAvailability(
+        self,
+        request_iterator: AsyncIterator[catalog_service_pb2.StreamAvailabilityRequest],
+        context: Context,
+    ) -> catalog_service_pb2.StreamAvailabilityResponse:
+        changed = 0
+        async for request in request_iterator:
+            validation.check_most("changes", request.changes, validation.MAX_CHANGES)
+            if request.changes:
+                await self._set_availability(request.changes)
+                changed += len(request.changes)
+        current_call().notes["changed"] = changed
+        return catalog_service_pb2.StreamAvailabilityResponse(changed_count=changed)
+
+    async def UpsertItems(
+        self, request: catalog_service_pb2.UpsertItemsRequest, context: Context
+    ) -> catalog_service_pb2.UpsertItemsResponse:
+        engine = self._engines.current
+        validation.check_new_items(request.items, engine.catalogue.attributes, engine.bundle.dim)
+        now = time.time()
+        await self._editor.upsert([mapping.to_new_item(item, now) for item in request.items])
+        return catalog_service_pb2.UpsertItemsResponse(upserted_count=len(request.items))
+
+    async def DeleteItems(
+        self, request: catalog_service_pb2.DeleteItemsRequest, context: Context
+    ) -> catalog_service_pb2.DeleteItemsResponse:
+        validation.check_items(request.item_ids, (), {})
+        deleted = await self._editor.delete(list(dict.fromkeys(request.item_ids)))
+        return catalog_service_pb2.DeleteItemsResponse(deleted_count=deleted)
+
+    async def _set_availability(self, changes: Sequence[catalog_service_pb2.Availability]) -> None:
+        validation.check_changes([change.item_id for change in changes])
+        await self._editor.set_availability(
+            [(change.item_id, change.available) for change in changes]
         )
 
 
@@ -196,6 +312,8 @@ class ServerStatus:
     state_store: str
     swaps: int
     last_rejection: str
+    live: LiveStatus
+    rebuild_at: int
 
 
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
@@ -226,7 +344,16 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             state_store=status.state_store,
             swap_count=status.swaps,
             last_rejection=status.last_rejection,
+            live_catalogue=admin_service_pb2.LiveCatalogueStatus(
+                item_count=len(engine.live),
+                capacity=engine.live.capacity,
+                deleted_count=status.live.deletions,
+                availability_count=status.live.availabilities,
+                rebuild_due=len(engine.live) >= status.rebuild_at,
+            ),
         )
+        if status.live.age_s is not None:
+            response.live_catalogue.age.FromNanoseconds(int(status.live.age_s * 1e9))
         response.bundle.as_of_time.FromNanoseconds(int(bundle.as_of * 1e9))
         response.uptime.FromNanoseconds(int(status.uptime_s * 1e9))
         return response

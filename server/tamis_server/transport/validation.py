@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tamis.v1 import item_pb2
+from tamis.v1 import catalog_service_pb2, item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_server.domain.errors import FieldViolation, InvalidRequest
 from tamis_server.domain.ports import AttributeType
@@ -21,12 +21,16 @@ MAX_VALUES = 1_000
 MAX_BATCH = 1_000
 MAX_ANCHORS = 10
 MAX_EVENTS = 10_000
+MAX_REJECTED = 1_000  # said back of a stream; the others are counted
 MAX_ITEMS = 1_000
+MAX_CHANGES = 10_000
+MAX_TEXT_BYTES = 65_536
 MAX_ATTRIBUTES = 100
 EARLIEST_EVENT = 946_684_800  # 2000-01-01
 MAX_AHEAD_S = 86_400
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999, where Timestamp ends
+_LEAST_NORM = 1e-12
 _MAX_ECHO = 64  # characters of what the caller wrote that are said back
 _EVENT_KINDS = frozenset(item_pb2.EventKind.values()) - {item_pb2.EVENT_KIND_UNSPECIFIED}
 _KIND_OF_VALUE = {"category": "text", "tags": "text", "number": "number", "boolean": "boolean"}
@@ -91,6 +95,13 @@ def check_count(field: str, values: Sequence[object], most: int) -> None:
     violations.raise_if_any()
 
 
+def check_most(field: str, values: Sequence[object], most: int) -> None:
+    """Raises InvalidRequest if there are more than ``most`` values."""
+    violations = Violations()
+    violations.count(field, values, most)
+    violations.raise_if_any()
+
+
 def check_items(
     item_ids: Sequence[str], attributes: Sequence[str], known: Mapping[str, AttributeType]
 ) -> None:
@@ -98,6 +109,44 @@ def check_items(
     violations = Violations()
     violations.identifiers("item_ids", item_ids, MAX_ITEMS, least=1)
     _check_attributes(violations, attributes, known)
+    violations.raise_if_any()
+
+
+def check_changes(item_ids: Sequence[str]) -> None:
+    """Raises InvalidRequest."""
+    violations = Violations()
+    for position, item_id in enumerate(item_ids):
+        violations.identifier(f"changes[{position}].item_id", item_id, required=True)
+    violations.raise_if_any()
+
+
+def check_new_items(
+    items: Sequence[catalog_service_pb2.NewItem], known: Mapping[str, AttributeType], dim: int
+) -> None:
+    """Raises InvalidRequest. dim: of the vector space they are placed in."""
+    violations = Violations()
+    violations.count("items", items, MAX_ITEMS, least=1)
+    first: dict[str, int] = {}
+    for position, new in enumerate(items[:MAX_ITEMS]):
+        field, item = f"items[{position}]", new.item
+        violations.identifier(f"{field}.item.item_id", item.item_id, required=True)
+        if first.setdefault(item.item_id, position) != position:
+            violations.add(f"{field}.item.item_id", f"is items[{first[item.item_id]}]'s too")
+        for name in ("title", "text", "image"):
+            size = len(getattr(item, name).encode())
+            if size > MAX_TEXT_BYTES:
+                violations.add(
+                    f"{field}.item.{name}",
+                    f"has {size} bytes, at most {MAX_TEXT_BYTES} are allowed",
+                )
+        for name, value in item.attributes.items():
+            _check_attribute(
+                violations, f"{field}.item.attributes[{name[:_MAX_ECHO]}]", name, value, known
+            )
+        if new.vector:
+            _check_vector(violations, f"{field}.vector", new.vector, dim)
+        if new.HasField("create_time"):
+            _check_time(violations, f"{field}.create_time", new.create_time)
     violations.raise_if_any()
 
 
@@ -151,6 +200,34 @@ def _check_attributes(
     for position, name in enumerate(names[:MAX_ATTRIBUTES]):
         if name not in known:
             violations.add(f"attributes[{position}]", _unknown(name, known))
+
+
+def _check_attribute(
+    violations: Violations,
+    field: str,
+    name: str,
+    value: item_pb2.AttributeValue,
+    known: Mapping[str, AttributeType],
+) -> None:
+    attribute = known.get(name)
+    if attribute is None:
+        violations.add(field, _unknown(name, known))
+        return
+    wanted = "tags" if attribute.kind == "tags" else _KIND_OF_VALUE[attribute.kind]
+    given = value.WhichOneof("kind")
+    if given != wanted:
+        violations.add(field, f"is {given or 'missing'}, {name} ({attribute.kind}) takes {wanted}")
+    elif given == "number" and not math.isfinite(value.number):
+        violations.add(field, "is not finite, a number must be given")
+
+
+def _check_vector(violations: Violations, field: str, vector: Sequence[float], dim: int) -> None:
+    if len(vector) != dim:
+        violations.add(field, f"has {len(vector)} numbers, the bundle's vectors have {dim}")
+    elif not all(map(math.isfinite, vector)):
+        violations.add(field, "has a number that is not finite")
+    elif math.hypot(*vector) < _LEAST_NORM:
+        violations.add(field, "is zero, a direction must be given")
 
 
 def _check_predicate(

@@ -1,8 +1,9 @@
-"""The catalogue of a bundle: where item ids, keys and rows meet."""
+"""The catalogue being served: where item ids, keys and rows meet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis_kernels import xxh64
+from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Keys, Rows
@@ -27,44 +29,76 @@ def item_keys(item_ids: Sequence[str]) -> Keys:
 
 
 class BundleCatalogue:
-    """Items by row, id or key. Look-ups are binary searches in sorted keys: no object per item."""
+    """Items by row, id or key: those of the bundle and, behind them, those that came since.
 
-    def __init__(self, bundle: Bundle) -> None:
+    Look-ups are binary searches in sorted keys: no object per item of the bundle.
+    """
+
+    def __init__(self, bundle: Bundle, available: AvailableRows) -> None:
         self._items = bundle.items
+        self._available = available
         ids: list[str] = bundle.items.column("item_id").to_pylist()
         self._ids = ids
-        self._keys = item_keys(ids)
-        order = np.argsort(self._keys, kind="stable")
-        self._sorted_keys = self._keys[order]
-        self._rows_by_key = order.astype(np.int32)
-        if (self._sorted_keys[1:] == self._sorted_keys[:-1]).any():
+        self._keys = np.zeros(bundle.rows, np.uint64)
+        self._keys[: len(ids)] = item_keys(ids)
+        self._base = _SortedKeys(self._keys[: len(ids)], np.arange(len(ids), dtype=np.int32))
+        if self._base.has_twins():
             raise BundleRejected(fmt.ITEMS, "two items share an item_id (or its 64-bit hash)")
         self._attributes = {
             attribute.name: AttributeType(attribute.name, attribute.kind)
             for attribute in bundle.manifest.attributes
         }
+        self._live: dict[int, int] = {}  # row by key; -1: taken out
+        self._live_items: dict[int, Item] = {}  # by row
+        self._overlay: _SortedKeys | None = None
 
     @property
     def size(self) -> int:
-        return len(self._ids)
+        """Rows of the bundle; what came since lies behind them."""
+        return self._base.count
 
     @property
     def attributes(self) -> Mapping[str, AttributeType]:
         return self._attributes
 
+    @property
+    def bundle_keys(self) -> Keys:
+        """uint64[size]: of the bundle's items by row."""
+        return self._keys[: self.size]
+
     def rows(self, item_ids: Sequence[str]) -> Rows:
         """int32[n]; -1 for an unknown id."""
-        return self._rows_of(item_keys(item_ids))
+        return self.rows_of(item_keys(item_ids))
+
+    def rows_of(self, keys: Keys) -> Rows:
+        """int32[n]; -1 for an unknown key."""
+        if not keys.shape[0]:
+            return np.empty(0, np.int32)
+        rows = self._base.find(keys, np.full(keys.shape[0], -1, np.int32))
+        if not self._live:
+            return rows
+        if self._overlay is None:
+            live_keys = np.fromiter(self._live.keys(), np.uint64, len(self._live))
+            live_rows = np.fromiter(self._live.values(), np.int32, len(self._live))
+            self._overlay = _SortedKeys(live_keys, live_rows)
+        return self._overlay.find(keys, rows)
+
+    def bundle_rows_of(self, keys: Keys) -> Rows:
+        """int32[n]: rows in the bundle, whatever came since; -1 where it does not have the key."""
+        return self._base.find(keys, np.full(keys.shape[0], -1, np.int32))
 
     def item_ids(self, rows: Rows) -> list[str]:
-        return [self._ids[row] for row in rows.tolist()]
+        size = self.size
+        return [
+            self._ids[row] if row < size else self._live_items[row].item_id for row in rows.tolist()
+        ]
 
     def keys(self, rows: Rows) -> Keys:
         return self._keys[rows]
 
     def history(self, state: UserState) -> History:
-        """The events of a user whose items this bundle knows, oldest first."""
-        rows = self._rows_of(state.keys)
+        """The events of a user whose items this catalogue knows, oldest first."""
+        rows = self.rows_of(state.keys)
         known = rows >= 0
         if known.all():
             return History(rows, state.times, state.kinds)
@@ -72,28 +106,62 @@ class BundleCatalogue:
 
     def items(self, rows: Rows, attributes: Sequence[str] | None = None) -> list[Item]:
         names = list(self._attributes if attributes is None else attributes)
-        columns = ["item_id", "title", "text", "image", "available", *names]
-        table: pa.Table = self._items.select(columns).take(pa.array(rows))
+        columns = ["item_id", "title", "text", "image", *names]
+        base = rows < self.size
+        table: pa.Table = self._items.select(columns).take(pa.array(rows[base]))
+        records = iter(table.to_pylist())
+        available = self._available.of(rows).tolist()
         return [
-            Item(
-                item_id=record["item_id"],
-                title=record["title"] or "",
-                text=record["text"] or "",
-                image=record["image"] or "",
-                available=bool(record["available"]),
-                attributes=_present(record, names),
-            )
-            for record in table.to_pylist()
+            _item(next(records), flag, names)
+            if row < self.size
+            else _part(self._live_items[row], flag, names)
+            for row, flag in zip(rows.tolist(), available, strict=True)
         ]
 
-    def _rows_of(self, keys: Keys) -> Rows:
-        if not keys.shape[0]:
-            return np.empty(0, np.int32)
-        at = np.searchsorted(self._sorted_keys, keys)
-        at[at == self._sorted_keys.shape[0]] = 0
-        found: npt.NDArray[np.bool_] = self._sorted_keys[at] == keys
-        return np.where(found, self._rows_by_key[at], np.int32(-1))
+    def put(self, row: int, key: int, item: Item) -> None:
+        """The item is at this row, behind the bundle's, from now on."""
+        self._keys[row] = key
+        self._live[key] = row
+        self._live_items[row] = item
+        self._overlay = None
+
+    def remove(self, key: int) -> None:
+        """No look-up finds the item any more; requests under way still can name it."""
+        self._live[key] = -1
+        self._overlay = None
 
 
-def _present(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: record[name] for name in names if record[name] not in (None, [])}
+class _SortedKeys:
+    """Rows by key."""
+
+    def __init__(self, keys: Keys, rows: Rows) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        self._rows = rows[order]
+        self.count = int(keys.shape[0])
+
+    def has_twins(self) -> bool:
+        return bool((self._keys[1:] == self._keys[:-1]).any())
+
+    def find(self, keys: Keys, otherwise: Rows) -> Rows:
+        """The row of each key, or what ``otherwise`` says there."""
+        at = np.searchsorted(self._keys, keys)
+        at[at == self.count] = 0
+        found: npt.NDArray[np.bool_] = self._keys[at] == keys
+        return np.where(found, self._rows[at], otherwise)
+
+
+def _item(record: Mapping[str, Any], available: bool, names: Sequence[str]) -> Item:
+    return Item(
+        item_id=record["item_id"],
+        title=record["title"] or "",
+        text=record["text"] or "",
+        image=record["image"] or "",
+        available=available,
+        attributes={name: record[name] for name in names if record[name] not in (None, [])},
+    )
+
+
+def _part(item: Item, available: bool, names: Sequence[str]) -> Item:
+    attributes = {name: item.attributes[name] for name in names if name in item.attributes}
+    return replace(item, available=available, attributes=attributes)

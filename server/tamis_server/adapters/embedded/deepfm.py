@@ -15,7 +15,7 @@ from tamis_kernels import DeepFM
 from tamis_server.bundles import features
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import Arrays, Bundle
-from tamis_server.domain.candidates import Candidates, Scores
+from tamis_server.domain.candidates import Candidates, Rows, Scores
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import BundleRejected
 
@@ -30,28 +30,40 @@ class NativeDeepFM:
     def __init__(self, bundle: Bundle) -> None:
         _check(bundle)
         schema, weights = bundle.manifest.features, bundle.ranker
+        self._bundle = bundle
         self._item_fields = bundle.item_fields
+        self._most_popular = float(bundle.popularity.max(initial=0.0))
         self._log_popularity = features.log_popularity(bundle.popularity)
         self._user = _Side(weights, "user", [field.size for field in schema.user_fields])
-        item = _Side(weights, "item", [field.size for field in schema.item_fields])
-        dense = np.concatenate([bundle.item_dense, bundle.vectors], axis=1)
-        parts = [
-            item.parts(bundle.item_fields[start : start + _CHUNK], dense[start : start + _CHUNK])
-            for start in range(0, bundle.manifest.items, _CHUNK)
-        ]
-        hidden, factors, bias = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self._item = _Side(weights, "item", [field.size for field in schema.item_fields])
+        shapes = ((weights["b1"].shape[0],), (weights["item_embedding"].shape[1],), ())
+        self._tables = tuple(np.zeros((bundle.rows, *shape), np.float32) for shape in shapes)
+        for start in range(0, bundle.manifest.items, _CHUNK):
+            end = min(start + _CHUNK, bundle.manifest.items)
+            self._fill(np.arange(start, end, dtype=np.int32))
         self._bias = float(weights["bias"][0])
         self._b1 = weights["b1"].astype(np.float32)
         self._no_query = np.zeros(bundle.manifest.dim, np.float32)
         self._kernel = DeepFM(
-            hidden,
-            factors,
-            bias,
+            *self._tables,
             *(
                 np.ascontiguousarray(weights[name], np.float32)
                 for name in ("w1_cross", "cross_linear", "w2", "b2", "w3", "b3", "w_out")
             ),
         )
+
+    def refresh(self, rows: Rows) -> None:
+        """The bundle's tables say something new of these items."""
+        popularity = self._bundle.popularity[rows]
+        self._log_popularity[rows] = features.log_popularity(popularity, self._most_popular)
+        self._fill(rows)
+
+    def _fill(self, rows: Rows) -> None:
+        bundle = self._bundle
+        dense = np.concatenate([bundle.item_dense[rows], bundle.vectors[rows]], axis=1)
+        parts = self._item.parts(bundle.item_fields[rows], dense)
+        for table, part in zip(self._tables, parts, strict=True):
+            table[rows] = part
 
     async def score(self, ctx: RequestContext, candidates: Candidates) -> Scores:
         history = ctx.history

@@ -15,7 +15,9 @@ class PooledQueryEncoder:
     """The function of ``bundles.manifest.ENCODER_ARRAYS``."""
 
     def __init__(self, bundle: Bundle) -> None:
-        weights = {name: bundle.encoder[name].astype(np.float32) for name in fmt.ENCODER_ARRAYS}
+        weights = {
+            name: bundle.encoder[name].astype(np.float32, copy=False) for name in fmt.ENCODER_ARRAYS
+        }
         self._history = weights["history_table"]
         self._kind = weights["kind_weight"]
         self._recency = weights["recency"]
@@ -24,7 +26,7 @@ class PooledQueryEncoder:
         self._w2, self._b2 = weights["w2"], weights["b2"]
         e, d, h = self._history.shape[1], bundle.manifest.dim, self._b1.shape[0]
         for name, shape in (
-            ("history_table", (bundle.manifest.items, e)),
+            ("history_table", (bundle.rows, e)),
             ("kind_weight", (9,)),
             ("skip", (e, d)),
             ("w1", (e, h)),

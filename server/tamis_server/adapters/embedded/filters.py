@@ -29,15 +29,18 @@ class EligibleFilter:
 
 @dataclass(frozen=True, slots=True)
 class SeenFilter:
-    """Drops what is in any of the user's Bloom filters: never a false negative."""
+    """Drops what the user has met, exactly known or by a Bloom filter: never a false negative."""
 
     catalogue: Catalogue
     name: ClassVar[str] = "seen"
 
     def keep(self, ctx: RequestContext, rows: Rows) -> Mask:
         mask = np.ones(rows.shape[0], np.bool_)
-        if ctx.state.seen:
+        state = ctx.state
+        if state.seen or state.exact.shape[0]:
             keys = self.catalogue.keys(rows)
-            for blocks in ctx.state.seen:
+            for blocks in state.seen:
                 mask &= ~bloom_test(blocks, keys)
+            if state.exact.shape[0]:
+                mask &= np.isin(keys, state.exact, invert=True)
         return mask

@@ -1,90 +1,158 @@
-"""Nearest items by hnswlib, on a thread, with the queries of many requests in one call."""
+"""Nearest items: a graph search or an exact scan, as the filter plan says."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from types import MappingProxyType
 
 import numpy as np
 
-from tamis_kernels import dot_rows, select, top_k
+from tamis_kernels import scan, select
+from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan, Way
 from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.bundles.loader import Bundle
-from tamis_server.domain.candidates import Rows, Scored, Vectors
+from tamis_server.domain.candidates import Bits, Rows, Scored, Scores, Vectors
 from tamis_server.domain.context import Eligible
+
+# Up to here a search runs on the event loop: a hop to a thread costs 80 us and more.
+_INLINE_US = 100.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one way of searching has done: queries, those that a scan had to complete, seconds."""
+
+    queries: int = 0
+    completed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    queries: Vectors
+    k: int
+    bits: Bits | None
+    allowed: int
+    plan: FilterPlan
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    found: list[Scored]
+    completed: int
+    seconds: float
 
 
 class NearestItems:
     """Inner-product neighbours among the items of a bundle, best first.
 
-    Few eligible rows are scanned exactly (a kernel call, inline); otherwise the graph is searched
-    and ineligible rows are taken out afterwards, the search being widened by what is expected to
-    be lost.
+    Recall does not depend on the filter: where a graph search finds fewer rows than it should (a
+    filter far from the query, a graph that duplicates cut), the allowed rows are scanned.
     """
 
-    def __init__(self, bundle: Bundle, *, ef_search: int, exact_below: int, max_k: int) -> None:
-        self._index = bundle.index
-        self._index.set_num_threads(1)
-        self._index.set_ef(max(ef_search, bundle.manifest.index.ef_search))
+    def __init__(self, bundle: Bundle, *, ef_search: int, exact_below: int | None = None) -> None:
+        self._graph = bundle.index
         self._vectors = bundle.vectors
-        self._size = bundle.manifest.items
-        self._exact_below = exact_below
-        self._max_k = max_k
-        self._all_rows = np.arange(self._size, dtype=np.int32)
-        self._batcher: MicroBatcher[tuple[Vectors, int], list[Scored]] = MicroBatcher(
-            "ann", self._search_graph
+        self._size = self._graph.size
+        self._costs = FilterCosts(
+            self._size,
+            self._vectors.shape[1],
+            max(ef_search, bundle.manifest.index.ef_search),
+            exact_below,
         )
+        self._tallies = {way: Tally() for way in Way}
+        self._batcher: MicroBatcher[_Request, _Answer] = MicroBatcher("ann", self._answers)
 
     @property
     def vectors(self) -> Vectors:
         return self._vectors
 
+    @property
+    def size(self) -> int:
+        """How many rows, from 0 on, are searched."""
+        return self._size
+
+    @property
+    def tallies(self) -> Mapping[Way, Tally]:
+        """What each way of searching has done so far."""
+        return MappingProxyType(self._tallies)
+
     async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
-        """For each row of queries float32[q, d] at most ``k`` eligible rows with their products."""
-        if eligible is None or eligible.count == self._size:
-            return await self._batcher.submit((queries, k))
-        if eligible.count <= self._exact_below:
-            rows = self._all_rows[select(eligible.bits, self._all_rows)]
-            return self._scan(queries, rows, k)
-        widened = min(self._max_k, int(k * 1.2 * self._size / eligible.count) + 1)
-        found = await self._batcher.submit((queries, widened))
-        return [_eligible(scored, eligible, k) for scored in found]
+        """For each row of queries float32[q, d] at most ``k`` eligible rows with their products.
 
-    def _search_graph(self, requests: Sequence[tuple[Vectors, int]]) -> list[list[Scored]]:
-        """The micro-batcher's call: one search for all waiting requests that want the same k."""
-        results: list[list[Scored]] = [[] for _ in requests]
-        wanting: dict[int, list[int]] = {}
-        for position, (_, k) in enumerate(requests):
-            wanting.setdefault(min(k, self._size), []).append(position)
-        for k, positions in wanting.items():
-            found = self._nearest(np.concatenate([requests[p][0] for p in positions]), k)
-            start = 0
-            for position in positions:
-                end = start + requests[position][0].shape[0]
-                results[position] = found[start:end]
-                start = end
-        return results
+        Bits of rows from ``size`` on are passed over.
+        """
+        bits, allowed = None, self._size
+        if eligible is not None:
+            # a count may include rows beyond ours
+            within = eligible.count < self._size
+            allowed = eligible.count if within else _count(eligible.bits, self._size)
+            bits = eligible.bits if allowed < self._size else None
+        plan = self._costs.plan(allowed, k)
+        request = _Request(queries, k, bits, allowed, plan)
+        if plan.expected_us * queries.shape[0] <= _INLINE_US:
+            answer = self._answer(request)
+        else:
+            answer = await self._batcher.submit(request)
+        tally = self._tallies[plan.way]
+        tally.queries += queries.shape[0]
+        tally.completed += answer.completed
+        tally.seconds += answer.seconds
+        return answer.found
 
-    def _nearest(self, queries: Vectors, k: int) -> list[Scored]:
-        try:
-            labels, distances = self._index.knn_query(queries, k=k)
-        except RuntimeError:
-            # hnswlib reached fewer than k nodes (duplicates can cut a graph in parts): scan
-            return self._scan(queries, self._all_rows, k)
-        rows = labels.astype(np.int32)
-        scores = np.float32(1.0) - distances
-        return [Scored(rows[i], scores[i]) for i in range(queries.shape[0])]
+    def neighbours(self, queries: Vectors, k: int) -> list[Scored]:
+        """For each row of queries its k nearest of all rows, now."""
+        plan = self._costs.plan(self._size, k)
+        return self.search_by(plan, queries, min(k, self._size), None, self._size)[0]
 
-    def _scan(self, queries: Vectors, rows: Rows, k: int) -> list[Scored]:
-        products = dot_rows(self._vectors, rows, queries)
-        found = []
-        for column in range(queries.shape[0]):
-            scores = np.ascontiguousarray(products[:, column])
-            best = top_k(scores, rows, k)
-            found.append(Scored(rows[best], scores[best]))
-        return found
+    def search_by(
+        self, plan: FilterPlan, queries: Vectors, k: int, bits: Bits | None, allowed: int
+    ) -> tuple[list[Scored], int]:
+        """Search as ``plan`` says, now; also says how many queries a scan had to complete."""
+        if plan.way is Way.EXACT:
+            return self._scan(queries, k, bits), 0
+        inside = bits if plan.way is Way.FILTERED else None
+        # one search for all that the beam holds: a beam cut short of `ef` shows
+        rows, scores = self._graph.search(queries, max(k, plan.ef), plan.ef, inside, plan.widest)
+        wanted = min(allowed, plan.ef if plan.way is Way.FILTERED else k)
+        found, completed = [], 0
+        for each in range(queries.shape[0]):
+            scored = _present(rows[each], scores[each])
+            if plan.way is Way.POST and bits is not None:
+                kept = select(bits, scored.rows)
+                scored = Scored(scored.rows[kept], scored.scores[kept])
+            if scored.rows.shape[0] < wanted:
+                completed += 1
+                (scored,) = self._scan(queries[each : each + 1], k, bits)
+            found.append(Scored(scored.rows[:k], scored.scores[:k]))
+        return found, completed
+
+    def _answers(self, requests: Sequence[_Request]) -> list[_Answer]:
+        """The micro-batcher's call: one hop to the thread for all that waits."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: _Request) -> _Answer:
+        start = perf_counter()
+        found, completed = self.search_by(
+            request.plan, request.queries, request.k, request.bits, request.allowed
+        )
+        return _Answer(found, completed, perf_counter() - start)
+
+    def _scan(self, queries: Vectors, k: int, bits: Bits | None) -> list[Scored]:
+        rows, scores = scan(self._vectors[: self._size], bits, queries, k)
+        return [_present(rows[each], scores[each]) for each in range(queries.shape[0])]
 
 
-def _eligible(scored: Scored, eligible: Eligible, k: int) -> Scored:
-    rows = np.ascontiguousarray(scored.rows)
-    kept = select(eligible.bits, rows)[:k]
-    return Scored(rows[kept], scored.scores[kept])
+def _count(bits: Bits, size: int) -> int:
+    """How many of the first ``size`` bits are set."""
+    whole, rest = divmod(size, 64)
+    last = int(bits[whole]) & ((1 << rest) - 1) if rest else 0
+    return int(np.bitwise_count(bits[:whole]).sum()) + last.bit_count()
+
+
+def _present(rows: Rows, scores: Scores) -> Scored:
+    """Without the -1 that fill up a row of results."""
+    count = int(np.count_nonzero(rows >= 0))
+    return Scored(rows[:count], scores[:count])

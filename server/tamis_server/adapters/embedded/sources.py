@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-from tamis_kernels import select
-from tamis_server.adapters.embedded.hnsw import NearestItems
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.loader import Bundle
-from tamis_server.domain.candidates import NOTHING, Rows, Scored, Scores, Source
-from tamis_server.domain.context import RequestContext
+from tamis_server.domain.candidates import NOTHING, Rows, Scored, Scores, Source, Vectors
+from tamis_server.domain.context import Eligible, RequestContext
+from tamis_server.domain.ports import CandidateFilter
+
+
+class Nearest(Protocol):
+    """Items by inner product with query vectors."""
+
+    @property
+    def vectors(self) -> Vectors: ...
+
+    async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
+        """For each row of queries float32[q, d] at most ``k`` eligible rows with their products."""
 
 
 @dataclass(frozen=True, slots=True)
 class Personal:
     """Nearest to the query vector; nothing for a user without one."""
 
-    nearest: NearestItems
+    nearest: Nearest
     source: ClassVar[Source] = Source.PERSONAL
 
     async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
@@ -32,7 +42,7 @@ class Personal:
 class AroundRecent:
     """Nearest to each of the last few items the user took to, the quota shared among them."""
 
-    nearest: NearestItems
+    nearest: Nearest
     items: int = 3
     source: ClassVar[Source] = Source.RECENT
 
@@ -46,7 +56,7 @@ class AroundRecent:
 class AroundAnchors:
     """Nearest to the items asked about."""
 
-    nearest: NearestItems
+    nearest: Nearest
     source: ClassVar[Source] = Source.RELATED
 
     async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
@@ -54,49 +64,73 @@ class AroundAnchors:
 
 
 class Ordered:
-    """A fixed order of items (by popularity, by age), walked until enough are eligible.
+    """A fixed order of items (by popularity, by age), walked until enough pass the filters.
 
-    It goes past what the user has met, so that a filter behind it leaves enough of an answer:
-    ``Popular`` ranges over the whole catalogue, which makes short slates a fact, not an accident.
+    It goes past what the user has met, so that enough is left of an answer: ``popular`` ranges
+    over the whole catalogue, which makes short slates a fact, not an accident.
     """
 
-    def __init__(self, source: Source, rows: Rows, scores: Scores) -> None:
+    def __init__(
+        self, source: Source, rows: Rows, scores: Scores, filters: Sequence[CandidateFilter]
+    ) -> None:
         self._source = source
         self._rows = rows
         self._scores = scores
+        self._filters = filters
 
     @property
     def source(self) -> Source:
         return self._source
 
+    def put(self, rows: Rows, scores: Scores) -> None:
+        """Put rows in their places; one that has a place leaves it."""
+        kept = ~np.isin(self._rows, rows)
+        all_rows = np.concatenate([self._rows[kept], rows])
+        all_scores = np.concatenate([self._scores[kept], scores])
+        self.replace(all_rows, all_scores)
+
+    def replace(self, rows: Rows, scores: Scores) -> None:
+        """Only these from now on; best first, ties by row."""
+        order = np.lexsort((rows, -scores))
+        self._rows = rows[order]
+        self._scores = scores[order]
+
     async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
-        wanted = max(quota, ctx.limit) + ctx.state.seen_count
-        if ctx.eligible is None:
-            return Scored(self._rows[:wanted], self._scores[:wanted])
+        wanted = max(quota, ctx.limit)
         rows, scores, found, start, span = [], [], 0, 0, 2 * wanted
         while found < wanted and start < self._rows.shape[0]:
-            part = self._rows[start : start + span]
-            kept = select(ctx.eligible.bits, part)[: wanted - found]
-            rows.append(part[kept])
-            scores.append(self._scores[start : start + span][kept])
-            found += int(kept.shape[0])
+            part, values = self._rows[start : start + span], self._scores[start : start + span]
+            for candidate_filter in self._filters:
+                mask = candidate_filter.keep(ctx, part)
+                if not mask.all():
+                    part, values = part[mask], values[mask]
+            rows.append(part[: wanted - found])
+            scores.append(values[: wanted - found])
+            found += int(rows[-1].shape[0])
             start, span = start + span, span * 4
         return Scored(np.concatenate(rows), np.concatenate(scores)) if rows else NOTHING
 
 
-def popular(bundle: Bundle) -> Ordered:
+def popular(bundle: Bundle, filters: Sequence[CandidateFilter]) -> Ordered:
     """Every item, most popular first, ties by row."""
-    order = np.argsort(-bundle.popularity, kind="stable").astype(np.int32)
-    return Ordered(Source.POPULAR, order, bundle.popularity[order])
+    popularity = bundle.popularity[: bundle.manifest.items]
+    order = np.argsort(-popularity, kind="stable").astype(np.int32)
+    return Ordered(Source.POPULAR, order, popularity[order], filters)
 
 
-def fresh(bundle: Bundle, days: float) -> Ordered:
+def trending(filters: Sequence[CandidateFilter]) -> Ordered:
+    """None, until it is told what trends."""
+    return Ordered(Source.TRENDING, NOTHING.rows, NOTHING.scores, filters)
+
+
+def fresh(bundle: Bundle, days: float, filters: Sequence[CandidateFilter]) -> Ordered:
     """The items that came in during the last ``days`` before ``as_of``, newest first."""
     created = bundle.items.column("created_at").to_numpy(zero_copy_only=False).astype(np.float64)
     age = (bundle.manifest.as_of - created) / 86_400.0
     young = np.flatnonzero(age <= days)  # an unknown age is NaN: never fresh
     rows = young[np.argsort(age[young], kind="stable")].astype(np.int32)
-    return Ordered(Source.FRESH, rows, (1.0 / (1.0 + np.maximum(age[rows], 0))).astype(np.float32))
+    scores = (1.0 / (1.0 + np.maximum(age[rows], 0))).astype(np.float32)
+    return Ordered(Source.FRESH, rows, scores, filters)
 
 
 def _last_distinct(rows: Rows, count: int) -> Rows:
@@ -108,7 +142,7 @@ def _last_distinct(rows: Rows, count: int) -> Rows:
     return np.array(list(seen), np.int32)
 
 
-async def _around(nearest: NearestItems, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
+async def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
     if not anchors.shape[0]:
         return NOTHING
     each = quota // anchors.shape[0] + 1

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctamis/v1/admin_service.proto\x12\x08tamis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xae\x01\n\x0c\x42undleStatus\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nitem_count\x18\x04 \x01(\x03\x12\x12\n\nuser_count\x18\x05 \x01(\x03\x12\x11\n\tdimension\x18\x06 \x01(\x05\x12\x12\n\npairing_id\x18\x07 \x01(\t\"-\n\x0f\x41ttributeStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"\xfd\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.tamis.v1.BundleStatus\x12-\n\nattributes\x18\x03 \x03(\x0b\x32\x19.tamis.v1.AttributeStatus\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0ckernel_level\x18\x05 \x01(\t\x12\x13\n\x0bstate_store\x18\x06 \x01(\t\x12\x12\n\nswap_count\x18\x07 \x01(\x05\x12\x16\n\x0elast_rejection\x18\x08 \x01(\t2T\n\x0c\x41\x64minService\x12\x44\n\tGetStatus\x12\x1a.tamis.v1.GetStatusRequest\x1a\x1b.tamis.v1.GetStatusResponseB3\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctamis/v1/admin_service.proto\x12\x08tamis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xae\x01\n\x0c\x42undleStatus\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nitem_count\x18\x04 \x01(\x03\x12\x12\n\nuser_count\x18\x05 \x01(\x03\x12\x11\n\tdimension\x18\x06 \x01(\x05\x12\x12\n\npairing_id\x18\x07 \x01(\t\"-\n\x0f\x41ttributeStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"\xab\x01\n\x13LiveCatalogueStatus\x12\x12\n\nitem_count\x18\x01 \x01(\x05\x12\x10\n\x08\x63\x61pacity\x18\x02 \x01(\x05\x12\x15\n\rdeleted_count\x18\x03 \x01(\x05\x12\x1a\n\x12\x61vailability_count\x18\x04 \x01(\x05\x12\x13\n\x0brebuild_due\x18\x05 \x01(\x08\x12&\n\x03\x61ge\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb4\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12&\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x16.tamis.v1.BundleStatus\x12-\n\nattributes\x18\x03 \x03(\x0b\x32\x19.tamis.v1.AttributeStatus\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0ckernel_level\x18\x05 \x01(\t\x12\x13\n\x0bstate_store\x18\x06 \x01(\t\x12\x12\n\nswap_count\x18\x07 \x01(\x05\x12\x16\n\x0elast_rejection\x18\x08 \x01(\t\x12\x35\n\x0elive_catalogue\x18\t \x01(\x0b\x32\x1d.tamis.v1.LiveCatalogueStatus2T\n\x0c\x41\x64minService\x12\x44\n\tGetStatus\x12\x1a.tamis.v1.GetStatusRequest\x1a\x1b.tamis.v1.GetStatusResponseB3\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUNDLESTATUS']._serialized_end=302
   _globals['_ATTRIBUTESTATUS']._serialized_start=304
   _globals['_ATTRIBUTESTATUS']._serialized_end=349
-  _globals['_GETSTATUSRESPONSE']._serialized_start=352
-  _globals['_GETSTATUSRESPONSE']._serialized_end=605
-  _globals['_ADMINSERVICE']._serialized_start=607
-  _globals['_ADMINSERVICE']._serialized_end=691
+  _globals['_LIVECATALOGUESTATUS']._serialized_start=352
+  _globals['_LIVECATALOGUESTATUS']._serialized_end=523
+  _globals['_GETSTATUSRESPONSE']._serialized_start=526
+  _globals['_GETSTATUSRESPONSE']._serialized_end=834
+  _globals['_ADMINSERVICE']._serialized_start=836
+  _globals['_ADMINSERVICE']._serialized_end=920
 # @@protoc_insertion_point(module_scope)

@@ -112,6 +112,50 @@ class AttributeStatus(_message.Message):
 Global___AttributeStatus: _TypeAlias = AttributeStatus  # noqa: Y015
 
 @_typing.final
+class LiveCatalogueStatus(_message.Message):
+    """What was changed in the catalogue since the bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_COUNT_FIELD_NUMBER: _builtins.int
+    REBUILD_DUE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """Items added or changed. Zero: none."""
+    capacity: _builtins.int
+    """How many there is room for. Never zero."""
+    deleted_count: _builtins.int
+    """Items taken out. Zero: none."""
+    availability_count: _builtins.int
+    """Items whose availability is not that of the bundle or of their last change. Zero: none."""
+    rebuild_due: _builtins.bool
+    """Whether a new bundle should be built: beyond the bound searching them costs too much. Zero: not."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How long ago the worker heard of the store. Missing: never."""
+
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+        capacity: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        availability_count: _builtins.int = ...,
+        rebuild_due: _builtins.bool = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "availability_count", b"availability_count", "capacity", b"capacity", "deleted_count", b"deleted_count", "item_count", b"item_count", "rebuild_due", b"rebuild_due"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveCatalogueStatus: _TypeAlias = LiveCatalogueStatus  # noqa: Y015
+
+@_typing.final
 class GetStatusResponse(_message.Message):
     """The status."""
 
@@ -125,6 +169,7 @@ class GetStatusResponse(_message.Message):
     STATE_STORE_FIELD_NUMBER: _builtins.int
     SWAP_COUNT_FIELD_NUMBER: _builtins.int
     LAST_REJECTION_FIELD_NUMBER: _builtins.int
+    LIVE_CATALOGUE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server. Never empty."""
     kernel_level: _builtins.str
@@ -147,6 +192,10 @@ class GetStatusResponse(_message.Message):
     def uptime(self) -> _duration_pb2.Duration:
         """How long the server has run. Never missing."""
 
+    @_builtins.property
+    def live_catalogue(self) -> Global___LiveCatalogueStatus:
+        """Changes of the catalogue since the bundle. Never missing."""
+
     def __init__(
         self,
         *,
@@ -158,10 +207,11 @@ class GetStatusResponse(_message.Message):
         state_store: _builtins.str = ...,
         swap_count: _builtins.int = ...,
         last_rejection: _builtins.str = ...,
+        live_catalogue: Global___LiveCatalogueStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "uptime", b"uptime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "live_catalogue", b"live_catalogue", "uptime", b"uptime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "bundle", b"bundle", "kernel_level", b"kernel_level", "last_rejection", b"last_rejection", "state_store", b"state_store", "swap_count", b"swap_count", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "bundle", b"bundle", "kernel_level", b"kernel_level", "last_rejection", b"last_rejection", "live_catalogue", b"live_catalogue", "state_store", b"state_store", "swap_count", b"swap_count", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

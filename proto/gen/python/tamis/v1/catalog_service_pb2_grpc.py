@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Reads the catalogue being served.
+    """Reads and changes the catalogue being served. A change is durable when it is acknowledged; it is
+    seen by the next request to the same worker, and by every other one shortly after.
     """
 
     def __init__(self, channel):
@@ -40,14 +41,64 @@ class CatalogServiceStub:
                 request_serializer=tamis_dot_v1_dot_catalog__service__pb2.GetItemsRequest.SerializeToString,
                 response_deserializer=tamis_dot_v1_dot_catalog__service__pb2.GetItemsResponse.FromString,
                 _registered_method=True)
+        self.SetAvailability = channel.unary_unary(
+                '/tamis.v1.CatalogService/SetAvailability',
+                request_serializer=tamis_dot_v1_dot_catalog__service__pb2.SetAvailabilityRequest.SerializeToString,
+                response_deserializer=tamis_dot_v1_dot_catalog__service__pb2.SetAvailabilityResponse.FromString,
+                _registered_method=True)
+        self.StreamAvailability = channel.stream_unary(
+                '/tamis.v1.CatalogService/StreamAvailability',
+                request_serializer=tamis_dot_v1_dot_catalog__service__pb2.StreamAvailabilityRequest.SerializeToString,
+                response_deserializer=tamis_dot_v1_dot_catalog__service__pb2.StreamAvailabilityResponse.FromString,
+                _registered_method=True)
+        self.UpsertItems = channel.unary_unary(
+                '/tamis.v1.CatalogService/UpsertItems',
+                request_serializer=tamis_dot_v1_dot_catalog__service__pb2.UpsertItemsRequest.SerializeToString,
+                response_deserializer=tamis_dot_v1_dot_catalog__service__pb2.UpsertItemsResponse.FromString,
+                _registered_method=True)
+        self.DeleteItems = channel.unary_unary(
+                '/tamis.v1.CatalogService/DeleteItems',
+                request_serializer=tamis_dot_v1_dot_catalog__service__pb2.DeleteItemsRequest.SerializeToString,
+                response_deserializer=tamis_dot_v1_dot_catalog__service__pb2.DeleteItemsResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
-    """Reads the catalogue being served.
+    """Reads and changes the catalogue being served. A change is durable when it is acknowledged; it is
+    seen by the next request to the same worker, and by every other one shortly after.
     """
 
     def GetItems(self, request, context):
         """Items by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAvailability(self, request, context):
+        """Says which items may be recommended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamAvailability(self, request_iterator, context):
+        """The same, as changes come, until the caller half-closes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertItems(self, request, context):
+        """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
+        them later takes their place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteItems(self, request, context):
+        """Takes items out, until a bundle built later brings them back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +112,26 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=tamis_dot_v1_dot_catalog__service__pb2.GetItemsRequest.FromString,
                     response_serializer=tamis_dot_v1_dot_catalog__service__pb2.GetItemsResponse.SerializeToString,
             ),
+            'SetAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAvailability,
+                    request_deserializer=tamis_dot_v1_dot_catalog__service__pb2.SetAvailabilityRequest.FromString,
+                    response_serializer=tamis_dot_v1_dot_catalog__service__pb2.SetAvailabilityResponse.SerializeToString,
+            ),
+            'StreamAvailability': grpc.stream_unary_rpc_method_handler(
+                    servicer.StreamAvailability,
+                    request_deserializer=tamis_dot_v1_dot_catalog__service__pb2.StreamAvailabilityRequest.FromString,
+                    response_serializer=tamis_dot_v1_dot_catalog__service__pb2.StreamAvailabilityResponse.SerializeToString,
+            ),
+            'UpsertItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertItems,
+                    request_deserializer=tamis_dot_v1_dot_catalog__service__pb2.UpsertItemsRequest.FromString,
+                    response_serializer=tamis_dot_v1_dot_catalog__service__pb2.UpsertItemsResponse.SerializeToString,
+            ),
+            'DeleteItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteItems,
+                    request_deserializer=tamis_dot_v1_dot_catalog__service__pb2.DeleteItemsRequest.FromString,
+                    response_serializer=tamis_dot_v1_dot_catalog__service__pb2.DeleteItemsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tamis.v1.CatalogService', rpc_method_handlers)
@@ -70,7 +141,8 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Reads the catalogue being served.
+    """Reads and changes the catalogue being served. A change is durable when it is acknowledged; it is
+    seen by the next request to the same worker, and by every other one shortly after.
     """
 
     @staticmethod
@@ -90,6 +162,114 @@ class CatalogService:
             '/tamis.v1.CatalogService/GetItems',
             tamis_dot_v1_dot_catalog__service__pb2.GetItemsRequest.SerializeToString,
             tamis_dot_v1_dot_catalog__service__pb2.GetItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tamis.v1.CatalogService/SetAvailability',
+            tamis_dot_v1_dot_catalog__service__pb2.SetAvailabilityRequest.SerializeToString,
+            tamis_dot_v1_dot_catalog__service__pb2.SetAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAvailability(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tamis.v1.CatalogService/StreamAvailability',
+            tamis_dot_v1_dot_catalog__service__pb2.StreamAvailabilityRequest.SerializeToString,
+            tamis_dot_v1_dot_catalog__service__pb2.StreamAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tamis.v1.CatalogService/UpsertItems',
+            tamis_dot_v1_dot_catalog__service__pb2.UpsertItemsRequest.SerializeToString,
+            tamis_dot_v1_dot_catalog__service__pb2.UpsertItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tamis.v1.CatalogService/DeleteItems',
+            tamis_dot_v1_dot_catalog__service__pb2.DeleteItemsRequest.SerializeToString,
+            tamis_dot_v1_dot_catalog__service__pb2.DeleteItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
-    """Reads the catalogue being served."""
+    """Reads and changes the catalogue being served. A change is durable when it is acknowledged; it is
+    seen by the next request to the same worker, and by every other one shortly after.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +37,41 @@ class CatalogServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
     GetItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemsRequest, _catalog_service_pb2.GetItemsResponse]
     """Items by id."""
+    SetAvailability: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SetAvailabilityRequest, _catalog_service_pb2.SetAvailabilityResponse]
+    """Says which items may be recommended."""
+    StreamAvailability: _grpc.StreamUnaryMultiCallable[_catalog_service_pb2.StreamAvailabilityRequest, _catalog_service_pb2.StreamAvailabilityResponse]
+    """The same, as changes come, until the caller half-closes."""
+    UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]
+    """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
+    them later takes their place.
+    """
+    DeleteItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteItemsRequest, _catalog_service_pb2.DeleteItemsResponse]
+    """Takes items out, until a bundle built later brings them back."""
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
-    """Reads the catalogue being served."""
+    """Reads and changes the catalogue being served. A change is durable when it is acknowledged; it is
+    seen by the next request to the same worker, and by every other one shortly after.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemsRequest, _catalog_service_pb2.GetItemsResponse]  # type: ignore[assignment]
     """Items by id."""
+    SetAvailability: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetAvailabilityRequest, _catalog_service_pb2.SetAvailabilityResponse]  # type: ignore[assignment]
+    """Says which items may be recommended."""
+    StreamAvailability: _aio.StreamUnaryMultiCallable[_catalog_service_pb2.StreamAvailabilityRequest, _catalog_service_pb2.StreamAvailabilityResponse]  # type: ignore[assignment]
+    """The same, as changes come, until the caller half-closes."""
+    UpsertItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
+    """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
+    them later takes their place.
+    """
+    DeleteItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteItemsRequest, _catalog_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
+    """Takes items out, until a bundle built later brings them back."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads the catalogue being served."""
+    """Reads and changes the catalogue being served. A change is durable when it is acknowledged; it is
+    seen by the next request to the same worker, and by every other one shortly after.
+    """
 
     @_abc_1.abstractmethod
     def GetItems(
@@ -54,5 +80,39 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.GetItemsResponse, _abc.Awaitable[_catalog_service_pb2.GetItemsResponse]]:
         """Items by id."""
+
+    @_abc_1.abstractmethod
+    def SetAvailability(
+        self,
+        request: _catalog_service_pb2.SetAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.SetAvailabilityResponse, _abc.Awaitable[_catalog_service_pb2.SetAvailabilityResponse]]:
+        """Says which items may be recommended."""
+
+    @_abc_1.abstractmethod
+    def StreamAvailability(
+        self,
+        request_iterator: _MaybeAsyncIterator[_catalog_service_pb2.StreamAvailabilityRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.StreamAvailabilityResponse, _abc.Awaitable[_catalog_service_pb2.StreamAvailabilityResponse]]:
+        """The same, as changes come, until the caller half-closes."""
+
+    @_abc_1.abstractmethod
+    def UpsertItems(
+        self,
+        request: _catalog_service_pb2.UpsertItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.UpsertItemsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertItemsResponse]]:
+        """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
+        them later takes their place.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteItems(
+        self,
+        request: _catalog_service_pb2.DeleteItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.DeleteItemsResponse, _abc.Awaitable[_catalog_service_pb2.DeleteItemsResponse]]:
+        """Takes items out, until a bundle built later brings them back."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tamis.v1 import item_pb2 as tamis_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctamis/v1/event_service.proto\x12\x08tamis.v1\x1a\x13tamis/v1/item.proto\"6\n\x13RecordEventsRequest\x12\x1f\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0f.tamis.v1.Event\"A\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\"r\n\x14RecordEventsResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12)\n\x08rejected\x18\x03 \x03(\x0b\x32\x17.tamis.v1.RejectedEvent2]\n\x0c\x45ventService\x12M\n\x0cRecordEvents\x12\x1d.tamis.v1.RecordEventsRequest\x1a\x1e.tamis.v1.RecordEventsResponseB3\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctamis/v1/event_service.proto\x12\x08tamis.v1\x1a\x13tamis/v1/item.proto\"6\n\x13RecordEventsRequest\x12\x1f\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0f.tamis.v1.Event\"A\n\rRejectedEvent\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\"r\n\x14RecordEventsResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12)\n\x08rejected\x18\x03 \x03(\x0b\x32\x17.tamis.v1.RejectedEvent\"6\n\x13StreamEventsRequest\x12\x1f\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0f.tamis.v1.Event\"\x8a\x01\n\x14StreamEventsResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\x12\x16\n\x0erejected_count\x18\x03 \x01(\x03\x12)\n\x08rejected\x18\x04 \x03(\x0b\x32\x17.tamis.v1.RejectedEvent2\xae\x01\n\x0c\x45ventService\x12M\n\x0cRecordEvents\x12\x1d.tamis.v1.RecordEventsRequest\x1a\x1e.tamis.v1.RecordEventsResponse\x12O\n\x0cStreamEvents\x12\x1d.tamis.v1.StreamEventsRequest\x1a\x1e.tamis.v1.StreamEventsResponse(\x01\x42\x33\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REJECTEDEVENT']._serialized_end=184
   _globals['_RECORDEVENTSRESPONSE']._serialized_start=186
   _globals['_RECORDEVENTSRESPONSE']._serialized_end=300
-  _globals['_EVENTSERVICE']._serialized_start=302
-  _globals['_EVENTSERVICE']._serialized_end=395
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=302
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=356
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=359
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=497
+  _globals['_EVENTSERVICE']._serialized_start=500
+  _globals['_EVENTSERVICE']._serialized_end=674
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class EventServiceStub:
                 request_serializer=tamis_dot_v1_dot_event__service__pb2.RecordEventsRequest.SerializeToString,
                 response_deserializer=tamis_dot_v1_dot_event__service__pb2.RecordEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.stream_unary(
+                '/tamis.v1.EventService/StreamEvents',
+                request_serializer=tamis_dot_v1_dot_event__service__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=tamis_dot_v1_dot_event__service__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -54,6 +59,14 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamEvents(self, request_iterator, context):
+        """Stores events as they come, until the caller half-closes. The answer counts all of them; events
+        sent before an error may or may not be stored, and sending them again is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +74,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.RecordEvents,
                     request_deserializer=tamis_dot_v1_dot_event__service__pb2.RecordEventsRequest.FromString,
                     response_serializer=tamis_dot_v1_dot_event__service__pb2.RecordEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.stream_unary_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=tamis_dot_v1_dot_event__service__pb2.StreamEventsRequest.FromString,
+                    response_serializer=tamis_dot_v1_dot_event__service__pb2.StreamEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +109,33 @@ class EventService:
             '/tamis.v1.EventService/RecordEvents',
             tamis_dot_v1_dot_event__service__pb2.RecordEventsRequest.SerializeToString,
             tamis_dot_v1_dot_event__service__pb2.RecordEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tamis.v1.EventService/StreamEvents',
+            tamis_dot_v1_dot_event__service__pb2.StreamEventsRequest.SerializeToString,
+            tamis_dot_v1_dot_event__service__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class EventServiceStub:
     """Stores events. The next request of a user sees them. Invalid ones come back one by one and
     the others of the batch are kept.
     """
+    StreamEvents: _grpc.StreamUnaryMultiCallable[_event_service_pb2.StreamEventsRequest, _event_service_pb2.StreamEventsResponse]
+    """Stores events as they come, until the caller half-closes. The answer counts all of them; events
+    sent before an error may or may not be stored, and sending them again is safe.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -46,6 +50,10 @@ class EventServiceAsyncStub(EventServiceStub):
     RecordEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.RecordEventsRequest, _event_service_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Stores events. The next request of a user sees them. Invalid ones come back one by one and
     the others of the batch are kept.
+    """
+    StreamEvents: _aio.StreamUnaryMultiCallable[_event_service_pb2.StreamEventsRequest, _event_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """Stores events as they come, until the caller half-closes. The answer counts all of them; events
+    sent before an error may or may not be stored, and sending them again is safe.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +67,16 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_service_pb2.RecordEventsResponse, _abc.Awaitable[_event_service_pb2.RecordEventsResponse]]:
         """Stores events. The next request of a user sees them. Invalid ones come back one by one and
         the others of the batch are kept.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request_iterator: _MaybeAsyncIterator[_event_service_pb2.StreamEventsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_event_service_pb2.StreamEventsResponse, _abc.Awaitable[_event_service_pb2.StreamEventsResponse]]:
+        """Stores events as they come, until the caller half-closes. The answer counts all of them; events
+        sent before an error may or may not be stored, and sending them again is safe.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

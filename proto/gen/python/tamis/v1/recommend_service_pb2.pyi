@@ -40,6 +40,8 @@ class _CandidateSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Candi
     """New in the catalogue."""
     CANDIDATE_SOURCE_RELATED: _CandidateSource.ValueType  # 5
     """Near to the item asked about."""
+    CANDIDATE_SOURCE_TRENDING: _CandidateSource.ValueType  # 6
+    """Many do something with it now."""
 
 class CandidateSource(_CandidateSource, metaclass=_CandidateSourceEnumTypeWrapper):
     """Where a candidate came from."""
@@ -56,6 +58,8 @@ CANDIDATE_SOURCE_FRESH: CandidateSource.ValueType  # 4
 """New in the catalogue."""
 CANDIDATE_SOURCE_RELATED: CandidateSource.ValueType  # 5
 """Near to the item asked about."""
+CANDIDATE_SOURCE_TRENDING: CandidateSource.ValueType  # 6
+"""Many do something with it now."""
 Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
 
 class _ReasonCode:
@@ -76,6 +80,8 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """It is new."""
     REASON_CODE_SIMILAR_TO_ITEM: _ReasonCode.ValueType  # 5
     """It is like the item asked about."""
+    REASON_CODE_TRENDING: _ReasonCode.ValueType  # 6
+    """Many do something with it now."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """Why an item is shown, to be put into words by the caller."""
@@ -92,6 +98,8 @@ REASON_CODE_NEW_ARRIVAL: ReasonCode.ValueType  # 4
 """It is new."""
 REASON_CODE_SIMILAR_TO_ITEM: ReasonCode.ValueType  # 5
 """It is like the item asked about."""
+REASON_CODE_TRENDING: ReasonCode.ValueType  # 6
+"""Many do something with it now."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 class _DegradationLevel:

@@ -1,0 +1,240 @@
+"""Recall and time of each way to search under a filter, and of the way the filter plan chooses.
+
+Usage: python loadtest/filter_plan.py [--items 100000] [--queries 200]. Clustered 64-d vectors as
+in the load tests' bundles; recall@100 against brute force, median microseconds a query, one thread.
+Filters allow a share of the rows: at random; by cluster, whole clusters being allowed ("cluster");
+or those clusters alone that lie furthest from each query ("far"), the worst case there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tamis_kernels
+from tamis_kernels import bloom_insert, bloom_test, select
+from tamis_pipeline.bundle import write_bundle
+from tamis_pipeline.synthetic import random_parts
+from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan
+from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.bundles.loader import load
+from tamis_server.bundles.manifest import IndexSpec
+from tamis_server.settings import RetrievalSettings
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "bench"
+DIMS, K, EF = 64, 100, RetrievalSettings().ef_search
+SHARES = (1.0, 0.9995, 0.99, 0.9, 0.5, 0.1, 0.01, 0.001)
+CLUSTERS = 500
+WAYS = ("exact", "filtered", "post", "chosen")
+
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def bundle(items: int) -> Path:
+    """A synthetic bundle of ``items`` items, made once."""
+    directory = CACHE / f"items-{items}"
+    if not (directory / "manifest.json").is_file():
+        index = IndexSpec(m=16, ef_construction=200, ef_search=200)
+        write_bundle(random_parts(items=items, users=20_000, dim=DIMS, index=index), directory)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One way at one selectivity."""
+
+    filter: str
+    share: float
+    way: str
+    taken: str  # what the plan chose; the way itself otherwise
+    recall: float
+    us: float
+    completed: float  # share of the queries that an exact scan had to complete
+
+
+class Bench:
+    """Queries over a bundle's items, and filters of several kinds."""
+
+    def __init__(self, items: int, queries: int, seed: int = 1) -> None:
+        loaded = load(bundle(items))
+        self.nearest = NearestItems(loaded, ef_search=EF)
+        self.vectors = loaded.vectors
+        self.costs = FilterCosts(items, DIMS, EF)
+        rng = np.random.default_rng(seed)
+        # queries as a two-tower's: near items, on none of them
+        near = self.vectors[rng.choice(items, queries, replace=False)]
+        noise = rng.normal(size=near.shape) / np.sqrt(DIMS)
+        self.queries = _unit((near + 0.5 * noise).astype(np.float32))
+        centres = self.vectors[rng.choice(items, CLUSTERS, replace=False)]
+        self.cluster = np.argmax(self.vectors @ centres.T, axis=1)
+        self._centres = centres
+        self._rng = rng
+
+    def masks(self, kind: str, share: float) -> Iterator[Mask]:
+        """For each query the allowed rows."""
+        size = len(self.vectors)
+        if share == 1.0:
+            yield from (np.ones(size, np.bool_) for _ in self.queries)
+        elif kind == "random":
+            yield from (self._rng.random(size) < share for _ in self.queries)
+        elif kind == "cluster":
+            for _ in self.queries:
+                yield self._clusters(self._rng.permutation(CLUSTERS), share)
+        else:
+            for query in self.queries:
+                yield self._clusters(np.argsort(self._centres @ query), share)
+
+    def _clusters(self, order: NDArray[np.intp], share: float) -> Mask:
+        """The first clusters in ``order`` that hold the share of rows between them."""
+        held = np.cumsum(np.bincount(self.cluster, minlength=CLUSTERS)[order])
+        count = int(np.searchsorted(held, share * len(self.vectors))) + 1
+        allowed = np.zeros(CLUSTERS, np.bool_)
+        allowed[order[:count]] = True
+        mask: Mask = allowed[self.cluster]
+        return mask
+
+    def plan(self, way: str, allowed: int) -> FilterPlan:
+        if way == "chosen":
+            return self.costs.plan(allowed, K)
+        plans: dict[str, Callable[[], FilterPlan]] = {
+            "exact": lambda: self.costs.exact(allowed),
+            "filtered": lambda: self.costs.filtered(allowed, K),
+            "post": lambda: self.costs.post(allowed, K),
+        }
+        return plans[way]()
+
+    def measure(self, kind: str, share: float) -> list[Measured]:
+        """All ways at one selectivity, taking turns on the same queries and filters."""
+        recalls: dict[str, list[float]] = {way: [] for way in WAYS}
+        times: dict[str, list[float]] = {way: [] for way in WAYS}
+        completed = dict.fromkeys(WAYS, 0)
+        taken = dict.fromkeys(WAYS, "")
+        for query, mask in zip(self.queries, self.masks(kind, share), strict=True):
+            allowed = int(mask.sum())
+            if allowed == 0:
+                continue
+            bits = _bits(mask)
+            products = np.where(mask, self.vectors @ query, -np.inf)
+            wanted = set(np.argpartition(-products, min(K, allowed) - 1)[: min(K, allowed)])
+            for way in WAYS:
+                plan = self.plan(way, allowed)
+                given = None if allowed == len(mask) else bits
+                start = time.perf_counter()
+                (found,), scans = self.nearest.search_by(plan, query[None, :], K, given, allowed)
+                times[way].append((time.perf_counter() - start) * 1e6)
+                recalls[way].append(len(wanted & set(found.rows.tolist())) / len(wanted))
+                completed[way] += scans
+                taken[way] = str(plan.way)
+        return [
+            Measured(
+                kind,
+                share,
+                way,
+                taken[way],
+                float(np.mean(recalls[way])),
+                statistics.median(times[way]),
+                completed[way] / len(times[way]),
+            )
+            for way in WAYS
+        ]
+
+    def crossover(self) -> int:
+        """Allowed rows from which on the filter inside the graph is the faster way, as measured."""
+        low, high = 0.02, 0.98
+        for _ in range(5):
+            share = (low + high) / 2
+            us = {each.way: each.us for each in self.measure("random", share)}
+            low, high = (share, high) if us["exact"] < us["filtered"] else (low, share)
+        return round((low + high) / 2 * len(self.vectors))
+
+
+def filter_us(queries: int = 200, candidates: int = 500) -> float:
+    """Median us to filter 500 candidates by 4 Bloom filters of 4 KiB and by eligibility bits."""
+    rng = np.random.default_rng(1)
+    keys = rng.integers(0, 2**64, (queries, candidates), dtype=np.uint64)
+    filters = [np.zeros((128, 8), np.uint32) for _ in range(4)]
+    for blocks in filters:
+        bloom_insert(blocks, rng.integers(0, 2**64, 1000, dtype=np.uint64))
+    bits = rng.integers(0, 2**64, 100_000 // 64 + 1, dtype=np.uint64)
+    rows = rng.integers(0, 100_000, (queries, candidates)).astype(np.int32)
+    times = []
+    for some_rows, some_keys in zip(rows, keys, strict=True):
+        start = time.perf_counter()
+        kept = select(bits, some_rows)
+        asked = some_keys[kept]
+        seen = bloom_test(filters[0], asked)
+        for blocks in filters[1:]:
+            seen |= bloom_test(blocks, asked)
+        some_rows[kept[~seen]]
+        times.append((time.perf_counter() - start) * 1e6)
+    return statistics.median(times)
+
+
+def measured(items: int, queries: int) -> tuple[list[Measured], int, int]:
+    """Every row of the table, the crossover as measured and as planned."""
+    bench = Bench(items, queries)
+    rows = []
+    for share in SHARES:
+        kinds = ("random",) if share > 0.999 else ("random", "cluster", "far")
+        for kind in kinds:
+            rows += bench.measure(kind, share)
+    return rows, bench.crossover(), bench.costs.crossover(K)
+
+
+def figures(items: int = 100_000, queries: int = 100) -> list[tuple[str, float, str]]:
+    """Name, value and unit for the benchmark's report; recalls are the worst over the filters."""
+    rows, crossover, planned = measured(items, queries)
+    found: list[tuple[str, float, str]] = []
+    for share in SHARES:
+        chosen = [row for row in rows if row.share == share and row.way == "chosen"]
+        name = f"{share * 100:g}pct".replace(".", "_")
+        recall = min(row.recall for row in chosen)
+        found.append((f"filter_plan_recall_{name}", recall, "recall@100, worst filter"))
+        found.append((f"filter_plan_us_{name}", chosen[0].us, "us/query, random filter"))
+    found.append(("filter_plan_crossover_allowed", crossover, f"rows; the plan's is {planned}"))
+    found.append(("filter_500_us", filter_us(), "us; 4 Bloom filters and eligibility"))
+    return found
+
+
+def _unit(vectors: Float32) -> Float32:
+    unit: Float32 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def _bits(mask: Mask) -> NDArray[np.uint64]:
+    padded = np.pad(mask, (0, -len(mask) % 64))
+    return np.packbits(padded, bitorder="little").view(np.uint64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=200)
+    options = parser.parse_args()
+    rows, crossover, planned = measured(options.items, options.queries)
+    print(f"{options.items} items x {DIMS}-d, {options.queries} queries, k {K}, ef {EF}, "
+          f"kernels {tamis_kernels.level()}; recall@{K} and us, * completed by a scan")  # fmt: skip
+    print("| allowed | filter | " + " | ".join(WAYS) + " |")
+    print("|---|---|" + "---|" * len(WAYS))
+    for start in range(0, len(rows), len(WAYS)):
+        cells = []
+        for row in rows[start : start + len(WAYS)]:
+            star = f" *{row.completed:.0%}" if row.completed else ""
+            way = f" {row.taken}" if row.way == "chosen" else ""
+            cells.append(f"{row.recall:.3f}, {row.us:.0f}{star}{way}")
+        row = rows[start]
+        print(f"| {row.share * 100:g} % | {row.filter} | " + " | ".join(cells) + " |")
+    print(f"\nexact and filtered cost the same at {crossover} allowed rows; the plan changes at "
+          f"{planned}\nfiltering 500 candidates: {filter_us():.1f} us")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What the state stores cost: events a second, reads, and how soon changes are seen elsewhere.
+
+Run alone (``python loadtest/state.py``) or by ``make bench``. Redis is measured where the tests
+would find a redis-server, on the same machine: what it costs over a network comes on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import uvloop
+from redis.asyncio import Redis
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.redis_binary import NoRedis, binary
+from support.redis_servers import redis_server
+from tamis_server.domain.changes import Availability, encode
+from tamis_server.domain.context import Event, EventKind
+from tamis_server.settings import StateSettings
+from tamis_server.stores import Stores, open_stores
+
+USERS, ITEMS = 5_000, 100_000
+EVENTS_A_BATCH, WRITERS = 100, 16
+KINDS = (EventKind.VIEW, EventKind.VIEW, EventKind.CLICK, EventKind.ADD_TO_CART, EventKind.PURCHASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one store: events/s in batches of 100 from 16 writers, reads in us, visibility in ms."""
+
+    store: str
+    events_per_s: float
+    read_p50_us: float
+    read_p99_us: float
+    visible_p50_ms: float
+    visible_p99_ms: float
+    bytes_a_user: float
+
+
+@contextmanager
+def places() -> Iterator[list[tuple[str, StateSettings]]]:
+    """The stores to measure, each empty and with durability on."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd())))
+        found = [("lmdb", StateSettings(url=f"lmdb://{directory / 'state'}"))]
+        try:
+            binary()
+        except NoRedis as error:
+            print(f"SKIPPED: Redis: {error}", file=sys.stderr)
+        else:
+            for sync in ("always", "everysec"):
+                (home := directory / sync).mkdir()
+                server = stack.enter_context(redis_server(home, appendfsync=sync))
+                url = StateSettings(url=server.url, timeout_s=30, write_timeout_s=30)
+                found.append((f"redis_{sync}", url))
+        yield found
+
+
+async def measure(name: str, settings: StateSettings, seconds: float) -> Cost:
+    stores = open_stores(settings)
+    try:
+        rate = await _events_per_s(stores, seconds)
+        reads = await _reads_us(stores)
+        seen = await _visible_ms(stores)
+        size = await _bytes_a_user(settings)
+    finally:
+        await stores.close()
+    (p50, p99), (seen50, seen99) = (np.percentile(each, [50, 99]) for each in (reads, seen))
+    return Cost(name, rate, p50, p99, seen50, seen99, size)
+
+
+def costs(seconds: float) -> list[Cost]:
+    """Of every store there is."""
+    with places() as found:
+        return [uvloop.run(measure(name, settings, seconds)) for name, settings in found]
+
+
+async def _events_per_s(stores: Stores, seconds: float) -> float:
+    """Recorded events a second; every batch is of many users, as a gateway sends them."""
+    now, recorded = time.time(), 0
+    start = time.perf_counter()
+
+    async def write(writer: int) -> None:
+        nonlocal recorded
+        rng, number = np.random.default_rng(writer), 0
+        while time.perf_counter() - start < seconds:
+            users = rng.integers(0, USERS, EVENTS_A_BATCH).tolist()
+            items = (ITEMS * rng.power(0.3, EVENTS_A_BATCH)).astype(int).tolist()
+            batch = [
+                Event(
+                    f"{writer}-{number + place}",
+                    f"user-{user}",
+                    f"item-{item}",
+                    KINDS[place % len(KINDS)],
+                    now + number / 1e3,
+                )
+                for place, (user, item) in enumerate(zip(users, items, strict=True))
+            ]
+            new = await stores.users.record(batch)
+            recorded += int(new.sum())
+            number += EVENTS_A_BATCH
+
+    await asyncio.gather(*(write(writer) for writer in range(WRITERS)))
+    return recorded / (time.perf_counter() - start)
+
+
+async def _reads_us(stores: Stores, reads: int = 5_000) -> list[float]:
+    """One after another, each of another user."""
+    users = np.random.default_rng(1).permutation(USERS)[:reads].tolist()
+    took = []
+    for user in users:
+        start = time.perf_counter()
+        await stores.users.read(f"user-{user}", time.time())
+        took.append((time.perf_counter() - start) * 1e6)
+    return took
+
+
+async def _visible_ms(stores: Stores, changes: int = 200) -> list[float]:
+    """From before a change of availability is published until a follower has it."""
+    position, _ = await stores.catalogue.snapshot()
+    arrived: dict[int, float] = {}
+
+    async def follow() -> None:
+        at = position
+        while len(arrived) < changes:
+            found = await stores.catalogue.since(at)
+            assert found is not None
+            at, stored = found
+            now = time.perf_counter()
+            for place in range(len(stored)):
+                arrived[at - place] = now
+
+    following = asyncio.create_task(follow())
+    sent = {}
+    rng = np.random.default_rng(2)
+    for number in range(changes):
+        await asyncio.sleep(float(rng.uniform(0, 0.02)))
+        start = time.perf_counter()
+        change = encode(Availability(number, time.time(), available=False))
+        sent[await stores.catalogue.publish([change])] = start
+    await following
+    return [(arrived[at] - start) * 1e3 for at, start in sent.items()]
+
+
+async def _bytes_a_user(settings: StateSettings) -> float:
+    """What the store takes for a user of this load, everything included."""
+    if settings.url.startswith("lmdb://"):
+        return (Path(settings.url.removeprefix("lmdb://")) / "data.mdb").stat().st_size / USERS
+    async with Redis.from_url(settings.url) as redis:
+        return float((await redis.info("memory"))["used_memory_dataset"]) / USERS
+
+
+if __name__ == "__main__":
+    for cost in costs(5.0):
+        print(cost)

@@ -1,0 +1,38 @@
+"""The histories a bundle was built with: what is known of users beside what the store has."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis_server.bundles.loader import Bundle
+from tamis_server.domain.candidates import Keys
+from tamis_server.domain.context import UserState
+from tamis_server.domain.seen import SeenPolicy
+
+
+class BundleHistories:
+    """Histories by user id, as states; what counts as met is exact."""
+
+    def __init__(self, bundle: Bundle, keys: Keys, policy: SeenPolicy) -> None:
+        """keys uint64[items]: of the bundle's items by row."""
+        users = bundle.users
+        ids: list[str] = users.column("user_id").to_pylist()
+        self._position = {user_id: position for position, user_id in enumerate(ids)}
+        self._keys = keys
+        self._windows = policy.windows()
+        self._columns = {}
+        for name, dtype in (("rows", np.int32), ("times", np.float64), ("kinds", np.uint8)):
+            lists = users.column(name).combine_chunks()
+            self._columns[name] = lists.values.to_numpy().astype(dtype, copy=False)
+            self._offsets = lists.offsets.to_numpy()
+
+    def of(self, user_id: str, now: float) -> UserState | None:
+        """The state of a user as of the bundle; None for a user it does not know."""
+        position = self._position.get(user_id)
+        if position is None:
+            return None
+        start, end = self._offsets[position : position + 2]
+        rows, times, kinds = (self._columns[name][start:end] for name in ("rows", "times", "kinds"))
+        keys = self._keys[rows]
+        met = times >= now - self._windows[kinds]  # False for kinds that are not remembered: NaN
+        return UserState(keys=keys, times=times, kinds=kinds, exact=keys[met])

@@ -1,0 +1,286 @@
+"""An LMDB environment as the stores want it: typed failures, a map that grows, syncs by policy."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import lmdb
+
+from tamis_server.domain.errors import DependencyFailed, StateRejected
+
+T = TypeVar("T")
+Fsync = Literal["commit", "interval", "never"]
+FORMAT = b"tamis-state 1"
+DATABASES = ("users", "dedupe", "expiry", "counters", "trending", "catalogue", "changes")
+_DATA = "data.mdb"
+_META = b"meta"
+_LITTLE = 1 << 20  # with fewer bytes free a commit fails, whatever LMDB calls it
+log = logging.getLogger(__name__)
+
+
+class Environment:
+    """One directory of state, shared by all processes of a machine that open it.
+
+    fsync: ``commit`` makes every commit durable before it returns; ``interval`` at most
+    ``interval_s`` later, ``never`` when the kernel pleases: both still survive the death of the
+    process, not that of the machine. Writes are one at a time, across processes too.
+    """
+
+    def __init__(self, directory: Path, *, fsync: Fsync, interval_s: float, map_bytes: int) -> None:
+        self.directory = directory
+        self._interval_s = interval_s if fsync == "interval" else None
+        self._synced = time.monotonic()
+        self._open = True
+        self._resizing = threading.Lock()  # the map may not be resized under a reader
+        _check_file(directory)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            size = _file_size(directory)
+            self._env = lmdb.open(
+                str(directory),
+                map_size=max(map_bytes, size + (size >> 1)),
+                max_dbs=len(DATABASES) + 1,
+                max_readers=1024,
+                max_spare_txns=4,
+                sync=fsync == "commit",
+                metasync=fsync == "commit",
+                readahead=False,
+            )
+        except (lmdb.Error, OSError) as error:
+            raise StateRejected(str(directory), _said(error)) from None
+        try:
+            self._check_format()
+            with self._env.begin(write=True) as txn:
+                self._databases = {
+                    name: self._env.open_db(name.encode(), txn=txn) for name in DATABASES
+                }
+        except lmdb.Error as error:
+            self._env.close()
+            raise StateRejected(str(directory), _said(error)) from None
+        except StateRejected:
+            self._env.close()
+            raise
+
+    @contextmanager
+    def reading(self, database: str) -> Iterator[Read]:
+        """A snapshot of one database. Raises DependencyFailed."""
+        with self._resizing:
+            try:
+                txn = self._begin(database)
+            except lmdb.Error as error:
+                raise self._failed(error) from None
+            try:
+                yield Read(txn)
+            except lmdb.Error as error:
+                raise self._failed(error) from None
+            finally:
+                txn.abort()
+
+    def write(self, work: Callable[[Write], T]) -> T:
+        """Run ``work`` in one transaction and commit it. Blocks; ``work`` may run again.
+
+        Raises DependencyFailed, and then nothing of it is stored.
+        """
+        while True:
+            try:
+                with self._env.begin(write=True) as txn:
+                    result = work(Write(txn, self._databases))
+                self._sync_if_due()
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.MapResizedError:
+                self._adopt_size()
+            except (lmdb.Error, OSError) as error:
+                raise self._failed(error) from None
+            else:
+                return result
+
+    def last_transaction(self) -> int:
+        """The number of the last commit, by whatever process: cheap enough to poll."""
+        return int(self._env.info()["last_txnid"])
+
+    def used_bytes(self) -> int:
+        info = self._env.info()
+        return int(info["last_pgno"] + 1) * int(self._env.stat()["psize"])
+
+    def sync(self) -> None:
+        """Make what is committed durable. Raises DependencyFailed."""
+        try:
+            self._env.sync(True)
+        except lmdb.Error as error:
+            raise self._failed(error) from None
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Make all durable and close; closing again does nothing."""
+        with self._resizing:
+            if self._open:
+                self._open = False
+                try:
+                    self._env.sync(True)
+                finally:
+                    self._env.close()
+
+    def _failed(self, error: Exception) -> DependencyFailed:
+        said = _said(error)
+        if shutil.disk_usage(self.directory).free < _LITTLE:
+            said += f" (no space left on the disk of {self.directory})"
+        return DependencyFailed("state store", said)
+
+    def _begin(self, database: str) -> lmdb.Transaction:
+        try:
+            return self._env.begin(db=self._databases[database])
+        except lmdb.MapResizedError:  # another process grew it
+            self._env.set_mapsize(0)
+            return self._env.begin(db=self._databases[database])
+
+    def _sync_if_due(self) -> None:
+        if self._interval_s is not None and time.monotonic() - self._synced >= self._interval_s:
+            self.sync()
+
+    def _grow(self) -> None:
+        with self._resizing:
+            size = int(self._env.info()["map_size"]) * 2
+            self._env.set_mapsize(size)
+        log.info("state map grown", extra={"bytes": size})
+
+    def _adopt_size(self) -> None:
+        with self._resizing:
+            self._env.set_mapsize(0)
+
+    def _check_format(self) -> None:
+        with self._env.begin(write=True) as txn:
+            names = [bytes(name) for name, _ in txn.cursor()]
+            meta = self._env.open_db(_META, txn=txn)
+            found = txn.get(b"format", db=meta)
+            if found is None and not names:
+                txn.put(b"format", FORMAT, db=meta)
+            elif found != FORMAT:
+                txn.abort()
+                what = "holds another program's data" if found is None else f"has format {found!r}"
+                raise StateRejected(str(self.directory), f"{what}; {FORMAT!r} is needed")
+
+
+class Read:
+    """A snapshot of one database."""
+
+    def __init__(self, txn: lmdb.Transaction) -> None:
+        self._txn = txn
+
+    def get(self, key: bytes) -> bytes | None:
+        return cast("bytes | None", self._txn.get(key))
+
+    def under(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin so, with their values."""
+        with self._txn.cursor() as cursor:
+            if cursor.set_range(prefix):
+                for key, value in cast("Iterator[tuple[bytes, bytes]]", iter(cursor)):
+                    if not key.startswith(prefix):
+                        return
+                    yield key, value
+
+    def from_key(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """This key and all behind it; nothing where it is not there."""
+        with self._txn.cursor() as cursor:
+            if cursor.set_key(key):
+                yield from cast("Iterator[tuple[bytes, bytes]]", iter(cursor))
+
+    def backwards(self) -> Iterator[bytes]:
+        """Keys, the last first."""
+        with self._txn.cursor() as cursor:
+            if cursor.last():
+                yield from cast("Iterator[bytes]", cursor.iterprev(values=False))
+
+    def values(self) -> Iterator[bytes]:
+        with self._txn.cursor() as cursor:
+            yield from cast("Iterator[bytes]", cursor.iternext(keys=False))
+
+
+class Write:
+    """A write transaction over the databases."""
+
+    def __init__(self, txn: lmdb.Transaction, databases: Mapping[str, Any]) -> None:
+        self._txn = txn
+        self._databases = databases
+
+    def get(self, database: str, key: bytes) -> bytes | None:
+        return cast("bytes | None", self._txn.get(key, db=self._databases[database]))
+
+    def put(self, database: str, key: bytes, value: bytes | bytearray) -> None:
+        self._txn.put(key, value, db=self._databases[database])
+
+    def add(self, database: str, key: bytes) -> bool:
+        """Put a key without a value; False if it is there."""
+        return self._txn.put(key, b"", overwrite=False, db=self._databases[database])
+
+    def delete(self, database: str, key: bytes) -> None:
+        self._txn.delete(key, db=self._databases[database])
+
+    def delete_prefix(self, database: str, prefix: bytes) -> None:
+        with self._txn.cursor(self._databases[database]) as cursor:
+            found = cursor.set_range(prefix)
+            while found and bytes(cursor.key()).startswith(prefix):
+                found = cursor.delete()
+
+    def first(self, database: str, most: int) -> list[bytes]:
+        """The first keys in order."""
+        with self._txn.cursor(self._databases[database]) as cursor:
+            return list(islice(cast("Iterator[bytes]", cursor.iternext(values=False)), most))
+
+    def last_key(self, database: str) -> bytes | None:
+        with self._txn.cursor(self._databases[database]) as cursor:
+            return bytes(cursor.key()) if cursor.last() else None
+
+
+def _check_file(directory: Path) -> None:
+    """Refuse what LMDB would run into later: a truncated file is a SIGBUS once it is mapped."""
+    if directory.exists() and not directory.is_dir():
+        raise StateRejected(str(directory), "is not a directory")
+    path = directory / _DATA
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            pages = file.read(2 * 4096)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateRejected(str(path), error.strerror or str(error)) from None
+    magic = (0xBEEFC0DE).to_bytes(4, "little")
+    if pages[16:20] != magic:
+        raise StateRejected(str(path), "is no LMDB file, or its first page is damaged")
+    page_size = int.from_bytes(pages[40:44], "little")  # mm_dbs[0].md_pad holds it
+    if page_size < 512 or page_size & (page_size - 1) or page_size > 65_536:
+        raise StateRejected(str(path), "its first page is damaged")
+    with path.open("rb") as file:
+        metas = [file.read(page_size) for _ in range(2)]
+    if any(len(meta) < 160 or meta[16:20] != magic for meta in metas):
+        raise StateRejected(str(path), "one of its two meta pages is damaged")
+    # struct MDB_meta: magic, version, address, mapsize, dbs[2] of 48 bytes, last_pg, txnid
+    last = max(
+        (int.from_bytes(meta[144:152], "little"), int.from_bytes(meta[136:144], "little"))
+        for meta in metas
+    )[1]
+    needed = (last + 1) * page_size
+    if size < needed:
+        raise StateRejected(
+            str(path), f"is truncated: {size} bytes where {needed} are in use; restore a copy"
+        )
+
+
+def _file_size(directory: Path) -> int:
+    try:
+        return (directory / _DATA).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,45 @@
+"""A user state store that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+from tamis_server.domain.candidates import Mask
+from tamis_server.domain.context import Event, UserState
+from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.seen import false_positive_rate
+from tamis_server.observability.metrics import Metrics
+
+_SAMPLED = 64  # one read in so many is looked at: what it tells changes slowly
+
+
+class MeasuredUsers:
+    """Another store, with its times, the age of what it brings and the rate of its filters."""
+
+    def __init__(self, store: UserStateStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._reads = 0
+
+    async def read(self, user_id: str, now: float) -> UserState:
+        start, outcome = perf_counter(), "error"
+        try:
+            state = await self._store.read(user_id, now)
+            outcome = "ok"
+        finally:
+            self._metrics.store("read", outcome, perf_counter() - start)
+        self._reads += 1
+        if self._reads % _SAMPLED == 1 and state.keys.shape[0]:
+            age_s = now - float(state.times[-1])
+            self._metrics.user_read(age_s, false_positive_rate(state.seen))
+        return state
+
+    async def record(self, events: Sequence[Event]) -> Mask:
+        start, outcome = perf_counter(), "error"
+        try:
+            new = await self._store.record(events)
+            outcome = "ok"
+        finally:
+            self._metrics.store("record", outcome, perf_counter() - start)
+        return new

@@ -1,0 +1,228 @@
+"""The embedded store with its disk or its map full, its file damaged, and killed at its work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from support.stores import Opener, event, write_for_ever
+from tamis_server.domain.errors import DependencyFailed, StateRejected
+
+NOW = time.time()
+ROUNDS = 200
+NOISE = np.random.default_rng(1).bytes(65_536)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def digest_of(directory: Path) -> bytes:
+    return (directory / "data.mdb").read_bytes()
+
+
+def filled(directory: Path, events: int = 200) -> None:
+    async def fill() -> None:
+        opener = Opener(url=f"lmdb://{directory}")
+        await opener().users.record(
+            [event(n, f"item-{n}", time=NOW, user=f"user-{n % 7}") for n in range(events)]
+        )
+        await opener.close()
+
+    asyncio.run(fill())
+
+
+def refusal(directory: Path) -> str:
+    before = digest_of(directory)
+    with pytest.raises(StateRejected) as caught:
+        Opener(url=f"lmdb://{directory}")()
+    assert digest_of(directory) == before, "nothing is overwritten"
+    assert str(directory) in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_full_map_grows(state: Path) -> None:
+    opener = Opener(url=f"lmdb://{state}", map_mb=1)
+    store = opener()
+    events = [event(n, f"item-{n}", time=NOW + n, user=f"user-{n % 50}") for n in range(20_000)]
+    for start in range(0, len(events), 2_000):
+        assert (await store.users.record(events[start : start + 2_000])).all()
+        assert (await store.users.read("user-7", NOW)).counts.sum() == (start + 2_000) / 50
+    assert (state / "data.mdb").stat().st_size > 1 << 20
+    await opener.close()
+
+
+async def test_a_map_that_another_process_grew_is_read_on(state: Path) -> None:
+    opener = Opener(url=f"lmdb://{state}", map_mb=1)
+    store = opener()
+    await store.users.record([event(1, "hat", time=NOW)])
+    filling = (
+        "import sys; from pathlib import Path; from integration.test_lmdb_faults import filled;"
+        "filled(Path(sys.argv[1]), 30_000)"
+    )
+    tests = Path(__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": str(tests)}
+    await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", filling, str(state)], check=True, env=env
+    )
+    assert (state / "data.mdb").stat().st_size > 1 << 20
+    assert (await store.users.read("user-3", NOW)).counts.sum() > 4_000
+    assert (await store.users.record([event(2, "hat", time=NOW)])).all()
+    await opener.close()
+
+
+async def test_on_a_full_disk_nothing_is_acknowledged_and_all_stays_readable(state: Path) -> None:
+    opener = Opener(url=f"lmdb://{state}")
+    store = opener()
+    await store.users.record([event(1, "hat", time=NOW)])
+    size = (state / "data.mdb").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    many = [event(n, f"item-{n}", time=NOW, user=f"user-{n}") for n in range(5_000)]
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        with pytest.raises(DependencyFailed, match="state store"):
+            await store.users.record(many)
+        assert (await store.users.read("ada", NOW)).keys.shape == (1,)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (await store.users.record(many)).all(), "with room again, and none of them was stored"
+    await opener.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a file system can't be mounted here: needs root")
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+async def test_a_disk_without_space_is_said_and_space_is_used_again(small_disk: Path) -> None:
+    opener = Opener(url=f"lmdb://{small_disk / 'state'}")
+    store = opener()
+    await store.users.record([event(1, "hat", time=NOW)])
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(3 << 20))
+    many = [event(n, f"item-{n}", time=NOW, user=f"user-{n}") for n in range(5_000)]
+    with pytest.raises(DependencyFailed, match="no space left on the disk"):
+        await store.users.record(many)
+    assert (await store.users.read("ada", NOW)).keys.shape == (1,)
+    ballast.unlink()
+    assert (await store.users.record(many[:1_000])).all()
+    await opener.close()
+
+
+def test_a_file_that_is_no_lmdb_file_is_refused(state: Path) -> None:
+    state.mkdir()
+    (state / "data.mdb").write_bytes(NOISE)
+    assert "is no LMDB file" in refusal(state)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 4095, 4096, 8191, 8192, 12_288, 0.5, -4096, -1])
+def test_a_truncated_file_is_refused(state: Path, kept: float) -> None:
+    filled(state)
+    whole = digest_of(state)
+    size = int(kept * len(whole)) if 0 < kept < 1 else int(kept) % len(whole)
+    (state / "data.mdb").write_bytes(whole[:size])
+    said = refusal(state)
+    assert "truncated" in said or "damaged" in said
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_damaged_meta_page_is_refused(state: Path, page: int) -> None:
+    filled(state)
+    with (state / "data.mdb").open("r+b") as file:
+        file.seek(4096 * page)
+        file.write(NOISE[:512])
+    assert "damaged" in refusal(state)
+
+
+def test_another_programs_lmdb_is_refused(state: Path) -> None:
+    with (
+        lmdb.open(str(state), max_dbs=2) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(b"x", b"y", db=environment.open_db(b"theirs", txn=transaction))
+    assert "another program's data" in refusal(state)
+
+
+def test_state_of_another_format_is_refused(state: Path) -> None:
+    filled(state)
+    with (
+        lmdb.open(str(state), max_dbs=16) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        meta = environment.open_db(b"meta", txn=transaction)
+        transaction.put(b"format", b"tamis-state 99", db=meta)
+    assert "tamis-state 99" in refusal(state)
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateRejected, match="is not a directory"):
+        Opener(url=f"lmdb://{tmp_path / 'file'}")()
+
+
+def test_a_server_refuses_to_start_on_damaged_state(state: Path, bundle: Path) -> None:
+    filled(state)
+    (state / "data.mdb").write_bytes(digest_of(state)[:20_000])
+    command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
+    command += ["--listen", "127.0.0.1:0", "--set", f"state.url=lmdb://{state}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 2
+    assert "is truncated" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_killed_at_random_moments_for_200_rounds_every_acknowledged_event_is_found(
+    state: Path,
+) -> None:
+    filled(state, 0)
+    found: set[int] = set()
+    moments, start = np.random.default_rng(4), 0
+    forks = get_context("forkserver")  # the imports done once: killed at its work, not at its start
+    forks.set_forkserver_preload(["tamis_server.stores"])
+    for _ in range(ROUNDS):
+        reading, writing = forks.Pipe(duplex=False)
+        child = forks.Process(target=write_for_ever, args=(str(state), start, writing, NOW))
+        child.start()
+        writing.close()
+        found.add(int.from_bytes(reading.recv_bytes(), "big"))
+        time.sleep(moments.uniform(0, 0.01))
+        child.kill()
+        child.join()
+        with contextlib.suppress(EOFError):
+            while True:
+                found.add(int.from_bytes(reading.recv_bytes(), "big"))
+        reading.close()
+        start = max(found) + 100
+
+    async def look() -> None:
+        opener = Opener(url=f"lmdb://{state}")
+        events = [event(n, f"item-{n}", time=NOW + n, user=f"user-{n % 5}") for n in sorted(found)]
+        new = await opener().users.record(events)
+        await opener.close()
+        assert not new.any(), "acknowledged, and not there"
+
+    asyncio.run(look())
+    assert len(found) > ROUNDS
