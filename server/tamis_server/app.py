@@ -286,9 +286,13 @@ class Application:
     def _measure(self) -> None:
         """Say what there is to measure, and serve it if that is wanted. Raises CannotExpose."""
         metrics = self._metrics
-        about = f"{version('tamis')} {tamis_kernels.level()}"
-        metrics.gauge("tamis_build_info", "version and kernel level", "", lambda: {about: 1.0})
-        metrics.gauge("tamis_bundle_info", "the bundle served", "", self._bundle_info)
+        about = (version("tamis"), tamis_kernels.level())
+        metrics.gauge(
+            "tamis_build_info", "what runs", "", lambda: {about: 1.0}, ("version", "kernel_level")
+        )
+        metrics.gauge(
+            "tamis_bundle_info", "the bundle served", "", self._bundle_info, ("bundle_id",)
+        )
         metrics.counter(
             "tamis_bundle_swaps", "bundles activated", lambda: float(self._engines.swaps)
         )
@@ -302,8 +306,8 @@ class Application:
         if self._settings.metrics.listen:
             self.metrics_port = metrics.expose(self._settings.metrics.listen)
 
-    def _bundle_info(self) -> Mapping[str, float]:
-        return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
+    def _bundle_info(self) -> Mapping[tuple[str, ...], float]:
+        return {(self._engines.current.bundle.bundle_id,): 1.0} if self._engines.swaps else {}
 
     def _live_items(self) -> float:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0
