@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 import numpy as np
@@ -129,10 +130,15 @@ def through_grpc(
 
 @contextmanager
 def server(bundle: Path) -> Iterator[str]:
-    """A Tamis server of its own on a free port. Yields host:port."""
+    """A Tamis server of its own on a free port, that remembers nothing. Yields host:port."""
     command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
     command += ["--listen", "127.0.0.1:0", "--set", "server.access_log=false"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 ours
+    with (
+        TemporaryDirectory() as state,
+        subprocess.Popen(  # noqa: S603 ours
+            [*command, "--set", f"state.url=lmdb://{state}"], stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
         stderr = cast("IO[str]", process.stderr)
         try:
             port = _port(stderr)

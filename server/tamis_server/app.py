@@ -303,11 +303,21 @@ class Application:
         metrics.gauge(
             "tamis_item_features_age", "since item activity was last read", "s", self._trends_age
         )
+        event_log = self._event_log
+        metrics.counter(
+            "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
+        )
+        metrics.counter(
+            "tamis_event_log_dropped", "events", lambda: event_log.counters.dropped, ("reason",)
+        )
+        metrics.gauge(
+            "tamis_event_log_pending", "events", "", lambda: float(event_log.counters.pending)
+        )
         if self._settings.metrics.listen:
             self.metrics_port = metrics.expose(self._settings.metrics.listen)
 
-    def _bundle_info(self) -> Mapping[tuple[str, ...], float]:
-        return {(self._engines.current.bundle.bundle_id,): 1.0} if self._engines.swaps else {}
+    def _bundle_info(self) -> Mapping[str, float]:
+        return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
 
     def _live_items(self) -> float:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0

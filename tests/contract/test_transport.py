@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
@@ -182,6 +183,63 @@ async def test_many_events_are_stored_in_parts_and_counted_once(shop: Bench) -> 
     assert response.duplicate_count == 49
     assert sum(store.sizes) == 1349
     assert max(store.sizes) <= 1000
+
+
+class Remembering:
+    """An event log that a test can look into."""
+
+    def __init__(self) -> None:
+        self.event_ids: list[str] = []
+        self.appended = asyncio.Event()
+
+    def append(self, events: Sequence[Event]) -> None:
+        self.event_ids += [event.event_id for event in events]
+        self.appended.set()
+
+    async def close(self) -> None:
+        return
+
+
+def view(event_id: str) -> item_pb2.Event:
+    return item_pb2.Event(
+        event_id=event_id, user_id="logged", item_id="item-1", kind=item_pb2.EVENT_KIND_VIEW
+    )
+
+
+async def test_accepted_events_are_logged_and_repeated_or_invalid_ones_not(shop: Bench) -> None:
+    log = Remembering()
+    async with (
+        edge(shop, doing(shop, nothing), event_log=log) as target,
+        AsyncTamisClient(target, timeout_s=10.0) as client,
+    ):
+        await client.record_events([view("a"), view(""), view("b")])
+        await client.record_events([view("a"), view("b"), view("c")])
+    assert log.event_ids == ["a", "b", "c"]
+
+
+async def test_a_caller_who_hangs_up_does_not_come_between_store_and_log(shop: Bench) -> None:
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    class Slow(Counting):
+        async def record(self, events: Sequence[Event]) -> Mask:
+            recorded = await super().record(events)
+            entered.set()
+            await gate.wait()
+            return recorded
+
+    log = Remembering()
+    async with (
+        edge(shop, doing(shop, nothing), Slow(shop.store), event_log=log) as target,
+        AsyncTamisClient(target, timeout_s=10.0) as client,
+    ):
+        call = asyncio.ensure_future(client.record_events([view("late")]))
+        await entered.wait()
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await call
+        gate.set()
+        await log.appended.wait()
+    assert log.event_ids == ["late"]
 
 
 async def test_a_call_without_a_deadline_gets_the_default(shop: Bench) -> None:

@@ -91,7 +91,7 @@ async def test_what_runs_and_what_it_serves_are_labels(
 async def test_a_recorder_and_a_callback_of_another_component_are_exposed() -> None:
     metrics = Metrics()
     metrics.histogram("tamis_example_rows", "of a test", ("plan",), (1, 10)).record(5, "scan")
-    metrics.gauge("tamis_example", "", "", lambda: {("a",): 1.0, ("b",): float("nan")}, ("part",))
+    metrics.gauge("tamis_example", "", "", lambda: {"a": 1.0, "b": float("nan")}, ("part",))
     metrics.counter("tamis_example_drops", "", lambda: 3.0)
     found = await scrape(metrics.expose("127.0.0.1:0"))
     metrics.close()

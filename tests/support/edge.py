@@ -14,7 +14,7 @@ from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue, LiveStatus
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import RequestContext
-from tamis_server.domain.ports import UserStateStore
+from tamis_server.domain.ports import EventLog, UserStateStore
 from tamis_server.funnel.engine import Engine
 from tamis_server.funnel.funnel import Funnel, Step
 from tamis_server.transport.call import CallInterceptor
@@ -57,6 +57,7 @@ def server_of(
     default_timeout_s: float = 10.0,
     min_timeout_s: float = 0.001,
     log_calls: bool = False,
+    event_log: EventLog | None = None,
 ) -> GrpcServer:
     """A server that does not listen yet."""
     nothing_live = LiveStatus(0, 0, 0, None)
@@ -64,7 +65,7 @@ def server_of(
     return GrpcServer(
         engines,
         replace(shop.stores, users=store or shop.stores.users),
-        NoEventLog(),
+        event_log or NoEventLog(),
         CatalogueEditor(engines, live, item_keys, encoder=None),
         lambda: ServerStatus("1.2.3", 4.5, "scalar", "lmdb://x", 1, "", nothing_live, 5_000),
         CallInterceptor(

@@ -34,6 +34,8 @@ def test_each_source_overrides_the_one_before(file: Path, monkeypatch: pytest.Mo
         ),
         ("[servr]\nlisten = 1\n", "setting servr: no such setting; there are bundle, catalogue"),
         ("[reranking]\ntrade_off = 2\n", "setting reranking.trade_off: Input should be less"),
+        ("[events]\nlog_dir = ''\n", "setting events.log_dir: is empty; leave it out for no"),
+        ("[events]\nlog_rotate_s = 0\n", "setting events.log_rotate_s: Input should be greater"),
         ("[server\n", "settings file"),
     ],
 )

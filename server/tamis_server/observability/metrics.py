@@ -21,7 +21,7 @@ _SECONDS = (
 _AGES = (1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
 _CANDIDATES = (0, 1, 10, 20, 50, 100, 200, 300, 500, 750, 1_000, 2_000, 5_000, 10_000)
 _RATES = (1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 1)
-Read = Callable[[], float | Mapping[tuple[str, ...], float]]
+Read = Callable[[], float | Mapping[Any, float]]  # keys: str, or tuples of it (keys are invariant)
 
 
 class CannotExpose(TamisError):
@@ -107,7 +107,8 @@ class Metrics:
     ) -> None:
         """A value read when Prometheus asks, on its thread; NaN is left out.
 
-        With ``labels`` ``read`` gives a mapping: their values, in that order -> value.
+        With ``labels`` ``read`` gives a mapping: the label's value, or a tuple of the labels'
+        values in that order -> value.
         """
         self._meter.create_observable_gauge(
             name, [_callback(read, labels)], unit=unit, description=description
@@ -147,12 +148,15 @@ def _callback(
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         found = read()
-        if not isinstance(found, Mapping):
-            found = {(): found}
+        series: Mapping[Any, float] = found if isinstance(found, Mapping) else {(): found}
         return [
-            Observation(value, dict(zip(labels, values, strict=True)))
-            for values, value in found.items()
+            Observation(value, dict(zip(labels, _values(key), strict=True)))
+            for key, value in series.items()
             if not math.isnan(value)
         ]
 
     return observe
+
+
+def _values(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    return key if isinstance(key, tuple) else (key,)

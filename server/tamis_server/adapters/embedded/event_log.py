@@ -57,6 +57,10 @@ class NoEventLog:
     async def close(self) -> None:
         return
 
+    @property
+    def counters(self) -> EventLogCounters:
+        return EventLogCounters(0, 0, {}, 0, 0, "")
+
 
 class ParquetEventLog:
     """An EventLog in ``directory``, which other processes may share; one thread writes it.

@@ -1,0 +1,158 @@
+"""Bits of what users have met: the layout of the specification, sizes, windows, growth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.parquet_filter import ParquetFilter
+from tamis_kernels import bloom_insert, bloom_test
+from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.domain import seen, user_record
+from tamis_server.domain.context import EventKind, UserState
+from tamis_server.domain.seen import SeenGroup, SeenPolicy
+
+DAY = 86_400.0
+GROUP = SeenGroup("met", frozenset({EventKind.VIEW}), 30 * DAY, 4, expected=64, rate=0.01)
+FOR_EVER = SeenGroup("owned", frozenset({EventKind.PURCHASE}), 0.0, 2, expected=64, rate=0.001)
+
+
+keys_ = st.lists(st.integers(0, 2**64 - 1), max_size=40, unique=True)
+
+
+@given(keys_)
+def test_a_filter_has_the_bits_of_the_parquet_specification(keys: list[int]) -> None:
+    stored, specified = seen.new_filter(GROUP), ParquetFilter(GROUP.first_blocks)
+    for key in keys:
+        new = not specified.check(key)
+        assert seen.insert(stored, GROUP, key) is new
+        specified.insert(key)
+    (layer,) = seen.layers(stored)
+    assert layer.tolist() == specified.words
+    assert seen.key_count([stored]) <= len(keys)
+
+
+@given(keys_, keys_)
+def test_the_kernel_finds_what_was_inserted_here(keys: list[int], others: list[int]) -> None:
+    stored, specified = seen.new_filter(GROUP), ParquetFilter(GROUP.first_blocks)
+    for key in keys:
+        seen.insert(stored, GROUP, key)
+        specified.insert(key)
+    (layer,) = seen.layers(stored)
+    tested = np.array(keys + others, np.uint64)
+    expected = [specified.check(key) for key in keys + others]
+    assert bloom_test(layer, tested).tolist() == expected
+
+
+def test_item_keys_are_the_xxh64_of_the_specification() -> None:
+    ids = ["", "a", "item-1", "é" * 40, "x" * 256]
+    assert item_keys(ids).tolist() == [xxhash.xxh64_intdigest(each.encode()) for each in ids]
+
+
+@pytest.mark.parametrize("count", [10, 64, 65, 500, 5_000])
+@pytest.mark.parametrize("group", [GROUP, FOR_EVER], ids=["window", "for ever"])
+def test_a_filter_of_any_size_keeps_the_rate_it_was_sized_for(count: int, group: SeenGroup) -> None:
+    rng = np.random.default_rng(count)
+    stored = seen.new_filter(group)
+    keys = rng.integers(0, 2**64, count, dtype=np.uint64)
+    for key in keys.tolist():
+        seen.insert(stored, group, key)
+    others = rng.integers(0, 2**64, 200_000, dtype=np.uint64)
+    layers = seen.layers(stored)
+    found, false = (
+        np.any([bloom_test(layer, tested) for layer in layers], axis=0) for tested in (keys, others)
+    )
+    assert found.all()
+    wanted = group.rate / (group.generations if group.window_s else 1)
+    assert false.mean() < wanted * 1.5 + 1e-4
+    assert seen.false_positive_rate(layers) == pytest.approx(false.mean(), rel=0.35, abs=3e-4)
+
+
+def test_an_empty_set_of_filters_finds_nothing() -> None:
+    assert seen.false_positive_rate(()) == 0.0
+    assert seen.layers(b"") == ()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.01, 0.001, 1e-4, 1e-5])
+def test_bits_a_key_give_the_rate_they_promise(rate: float) -> None:
+    bits = seen.bits_per_key(rate)
+    rng = np.random.default_rng(1)
+    blocks = np.zeros((4_000, 8), np.uint32)
+    bloom_insert(blocks, rng.integers(0, 2**64, int(4_000 * 256 / bits), dtype=np.uint64))
+    assert seen.false_positive_rate([blocks]) == pytest.approx(rate, rel=0.1)
+
+
+@given(st.floats(0, 4e9), st.floats(0, 120 * DAY))
+def test_an_event_is_read_within_its_window_and_not_much_longer(time: float, later: float) -> None:
+    generation = GROUP.generation(time)
+    live = generation in GROUP.live(time + later)
+    if later <= GROUP.window_s:
+        assert live
+    if later > GROUP.window_s + GROUP.span_s:
+        assert not live
+    assert live == (time + later < GROUP.expires(generation)) or math.isclose(
+        time + later, GROUP.expires(generation)
+    )
+
+
+def test_what_counts_for_ever_is_in_one_generation() -> None:
+    assert FOR_EVER.generation(1.0) == FOR_EVER.generation(4e9) == 0
+    assert FOR_EVER.expires(0) == math.inf
+    policy = SeenPolicy([GROUP, FOR_EVER])
+    assert len(policy.live_slots(1e9)) == 5
+    windows = policy.windows()
+    assert windows[EventKind.VIEW] == 30 * DAY
+    assert windows[EventKind.PURCHASE] == math.inf
+    assert math.isnan(windows[EventKind.IMPRESSION])
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**64 - 1), st.floats(0, 4e9), st.integers(1, 8)), max_size=30
+    ),
+    st.integers(1, 12),
+)
+def test_a_history_keeps_the_latest_events_in_order_and_counts_all(
+    events: list[tuple[int, float, int]], most: int
+) -> None:
+    history = user_record.new_history()
+    for key, time, kind in events:
+        user_record.add_event(history, key, time, kind, most)
+    state = user_record.decode(bytes(history), [], [], most)
+    assert sorted(state.times.tolist()) == state.times.tolist()
+    latest = sorted(events, key=lambda event: event[1])[-most:]
+    assert state.times.tolist() == [time for _, time, _ in latest]
+    assert state.counts.tolist() == [
+        sum(kind == each for *_, kind in events) for each in range(user_record.KINDS)
+    ]
+
+
+def state_of(events: list[tuple[int, float]]) -> UserState:
+    keys, times = (
+        np.array([event[at] for event in events], dtype)
+        for at, dtype in ((0, np.uint64), (1, np.float64))
+    )
+    return UserState(keys, times, np.full(len(events), 1, np.uint8), exact=keys)
+
+
+moments = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 2_000).map(lambda ms: 1.7e9 + ms / 1e3)),
+    max_size=12,
+    unique=True,
+).map(lambda events: sorted(events, key=lambda event: event[1]))
+
+
+@given(moments, moments)
+def test_two_histories_join_in_order_with_what_is_in_both_once(
+    earlier: list[tuple[int, float]], later: list[tuple[int, float]]
+) -> None:
+    joined = state_of(later).after(state_of(earlier))
+    pairs = list(zip(joined.keys.tolist(), joined.times.tolist(), strict=True))
+    assert sorted(pairs) == sorted({*earlier, *later})
+    assert sorted(joined.times.tolist()) == joined.times.tolist()
+    assert {*joined.exact.tolist()} == {key for key, _ in earlier + later}
