@@ -23,20 +23,17 @@ from typing import Any
 
 import numpy as np
 import uvloop
+from bundles import USERS, bundle
 from driver import Load, calls, offer, saturate
 from filter_plan import figures
 
 import tamis_kernels
 from tamis.v1 import recommend_service_pb2 as pb
-from tamis_pipeline.bundle import write_bundle
-from tamis_pipeline.synthetic import random_parts
-from tamis_server.bundles.manifest import IndexSpec, read_manifest
+from tamis_server.bundles.manifest import read_manifest
 
 HERE = Path(__file__).resolve().parent
 REPORT = HERE / "reports" / "latest.json"
-CACHE = HERE.parent / ".cache" / "bench"
 METHOD = "/tamis.v1.RecommendService/Recommend"
-USERS = 20_000
 CHANNELS = 8
 IN_FLIGHT = 32
 
@@ -75,16 +72,6 @@ def server(*command: str) -> Iterator[Server]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
-
-
-def bundle(items: int) -> Path:
-    """A synthetic bundle of ``items`` items, made once."""
-    directory = CACHE / f"items-{items}"
-    if not (directory / "manifest.json").is_file():
-        print(f"making a bundle of {items} items …", file=sys.stderr)
-        index = IndexSpec(m=16, ef_construction=200, ef_search=200)
-        write_bundle(random_parts(items=items, users=USERS, dim=64, index=index), directory)
-    return directory
 
 
 def requests(page_size: int = 20) -> list[bytes]:

@@ -11,40 +11,27 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from bundles import DIMS, bundle
 from numpy.typing import NDArray
 
 import tamis_kernels
 from tamis_kernels import bloom_insert, bloom_test, select
-from tamis_pipeline.bundle import write_bundle
-from tamis_pipeline.synthetic import random_parts
 from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan
 from tamis_server.adapters.embedded.hnsw import NearestItems
 from tamis_server.bundles.loader import load
-from tamis_server.bundles.manifest import IndexSpec
 from tamis_server.settings import RetrievalSettings
 
-CACHE = Path(__file__).resolve().parent.parent / ".cache" / "bench"
-DIMS, K, EF = 64, 100, RetrievalSettings().ef_search
+K, EF = 100, RetrievalSettings().ef_search
 SHARES = (1.0, 0.9995, 0.99, 0.9, 0.5, 0.1, 0.01, 0.001)
 CLUSTERS = 500
 WAYS = ("exact", "filtered", "post", "chosen")
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-def bundle(items: int) -> Path:
-    """A synthetic bundle of ``items`` items, made once."""
-    directory = CACHE / f"items-{items}"
-    if not (directory / "manifest.json").is_file():
-        index = IndexSpec(m=16, ef_construction=200, ef_search=200)
-        write_bundle(random_parts(items=items, users=20_000, dim=DIMS, index=index), directory)
-    return directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,16 @@ class Measured:
     recall: float
     us: float
     completed: float  # share of the queries that an exact scan had to complete
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """query float32[1, d]; bits as kernels take them, how many they allow, the rows wanted."""
+
+    query: Float32
+    bits: NDArray[np.uint64] | None
+    allowed: int
+    wanted: frozenset[int]
 
 
 class Bench:
@@ -111,47 +108,49 @@ class Bench:
         }
         return plans[way]()
 
-    def measure(self, kind: str, share: float) -> list[Measured]:
-        """All ways at one selectivity, taking turns on the same queries and filters."""
-        recalls: dict[str, list[float]] = {way: [] for way in WAYS}
-        times: dict[str, list[float]] = {way: [] for way in WAYS}
-        completed = dict.fromkeys(WAYS, 0)
-        taken = dict.fromkeys(WAYS, "")
+    def questions(self, kind: str, share: float) -> list[Question]:
+        """Each query with a filter of its own and what it should find."""
+        asked = []
         for query, mask in zip(self.queries, self.masks(kind, share), strict=True):
             allowed = int(mask.sum())
             if allowed == 0:
                 continue
-            bits = _bits(mask)
+            best = min(K, allowed)
             products = np.where(mask, self.vectors @ query, -np.inf)
-            wanted = set(np.argpartition(-products, min(K, allowed) - 1)[: min(K, allowed)])
-            for way in WAYS:
-                plan = self.plan(way, allowed)
-                given = None if allowed == len(mask) else bits
-                start = time.perf_counter()
-                (found,), scans = self.nearest.search_by(plan, query[None, :], K, given, allowed)
-                times[way].append((time.perf_counter() - start) * 1e6)
-                recalls[way].append(len(wanted & set(found.rows.tolist())) / len(wanted))
-                completed[way] += scans
-                taken[way] = str(plan.way)
-        return [
-            Measured(
-                kind,
-                share,
-                way,
-                taken[way],
-                float(np.mean(recalls[way])),
-                statistics.median(times[way]),
-                completed[way] / len(times[way]),
+            wanted = frozenset(np.argpartition(-products, best - 1)[:best].tolist())
+            bits = None if allowed == len(mask) else _bits(mask)
+            asked.append(Question(query[None, :], bits, allowed, wanted))
+        return asked
+
+    def measure(self, kind: str, share: float, ways: Sequence[str] = WAYS) -> list[Measured]:
+        """Each way over all queries: none finds the caches warmed by itself or another."""
+        asked = self.questions(kind, share)
+        return [self._measure(kind, share, way, asked) for way in ways]
+
+    def _measure(self, kind: str, share: float, way: str, asked: list[Question]) -> Measured:
+        recalls, times, completed, taken = [], [], 0, ""
+        for question in asked:
+            plan = self.plan(way, question.allowed)
+            start = time.perf_counter()
+            (found,), scans = self.nearest.search_by(
+                plan, question.query, K, question.bits, question.allowed
             )
-            for way in WAYS
-        ]
+            times.append((time.perf_counter() - start) * 1e6)
+            hits = question.wanted & set(found.rows.tolist())
+            recalls.append(len(hits) / len(question.wanted))
+            completed += scans
+            taken = str(plan.way)
+        recall, us = statistics.mean(recalls), statistics.median(times)
+        return Measured(kind, share, way, taken, recall, us, completed / len(asked))
 
     def crossover(self) -> int:
         """Allowed rows from which on the filter inside the graph is the faster way, as measured."""
         low, high = 0.02, 0.98
         for _ in range(5):
             share = (low + high) / 2
-            us = {each.way: each.us for each in self.measure("random", share)}
+            us = {
+                each.way: each.us for each in self.measure("random", share, ("exact", "filtered"))
+            }
             low, high = (share, high) if us["exact"] < us["filtered"] else (low, share)
         return round((low + high) / 2 * len(self.vectors))
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import uvloop
 from redis.asyncio import Redis
@@ -29,6 +30,7 @@ from tamis_server.stores import Stores, open_stores
 
 USERS, ITEMS = 5_000, 100_000
 EVENTS_A_BATCH, WRITERS = 100, 16
+LIFE = (EventKind.VIEW,) * 6 + (EventKind.CLICK,) * 2 + (EventKind.ADD_TO_CART, EventKind.PURCHASE)
 KINDS = (EventKind.VIEW, EventKind.VIEW, EventKind.CLICK, EventKind.ADD_TO_CART, EventKind.PURCHASE)
 
 
@@ -42,7 +44,6 @@ class Cost:
     read_p99_us: float
     visible_p50_ms: float
     visible_p99_ms: float
-    bytes_a_user: float
 
 
 @contextmanager
@@ -70,11 +71,10 @@ async def measure(name: str, settings: StateSettings, seconds: float) -> Cost:
         rate = await _events_per_s(stores, seconds)
         reads = await _reads_us(stores)
         seen = await _visible_ms(stores)
-        size = await _bytes_a_user(settings)
     finally:
         await stores.close()
     (p50, p99), (seen50, seen99) = (np.percentile(each, [50, 99]) for each in (reads, seen))
-    return Cost(name, rate, p50, p99, seen50, seen99, size)
+    return Cost(name, rate, *map(float, (p50, p99, seen50, seen99)))
 
 
 def costs(seconds: float) -> list[Cost]:
@@ -150,14 +150,65 @@ async def _visible_ms(stores: Stores, changes: int = 200) -> list[float]:
     return [(arrived[at] - start) * 1e3 for at, start in sent.items()]
 
 
-async def _bytes_a_user(settings: StateSettings) -> float:
-    """What the store takes for a user of this load, everything included."""
+async def memory(settings: StateSettings, events: int, users: int = 500) -> tuple[float, float]:
+    """Bytes a user of so many events over 300 days, and of them those of event ids."""
+    before = await _used(settings)
+    stores, now = open_stores(settings), time.time()
+    rng = np.random.default_rng(events)
+    recorded = [
+        Event(
+            f"{user}-{number}",
+            f"{events}-{user}",
+            f"item-{rng.integers(0, 1_000_000)}",
+            LIFE[number % len(LIFE)],
+            now - (events - number) * 300 * 86_400 / events,
+            known=False,
+        )
+        for user in range(users)
+        for number in range(events)
+    ]
+    for start in range(0, len(recorded), 5_000):
+        await stores.users.record(recorded[start : start + 5_000])
+    await stores.close()
+    used = await _used(settings) - before
+    ids = 0.0
+    if settings.url.startswith("redis"):
+        async with Redis.from_url(settings.url) as redis:
+            async for key in redis.scan_iter(f"tamis:{{{events}-*}}:d:*"):
+                ids += await redis.memory_usage(key)
+    return used / users, ids / users
+
+
+async def _used(settings: StateSettings) -> float:
     if settings.url.startswith("lmdb://"):
-        return (Path(settings.url.removeprefix("lmdb://")) / "data.mdb").stat().st_size / USERS
+        return float(lmdb_bytes(Path(settings.url.removeprefix("lmdb://"))))
     async with Redis.from_url(settings.url) as redis:
-        return float((await redis.info("memory"))["used_memory_dataset"]) / USERS
+        return float((await redis.info("memory"))["used_memory"])
+
+
+def lmdb_bytes(directory: Path) -> int:
+    """What is in use of the file; no process of ours may have it open."""
+    if not directory.exists():
+        return 0
+    with lmdb.open(str(directory), readonly=True, lock=False) as environment:
+        return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
+
+
+def print_memory() -> None:
+    """The table of docs/state.md."""
+    with places() as found:
+        for events in (5, 20, 50, 200, 512, 1_000):
+            row = [f"{events}"]
+            for name, settings in found:
+                if name != "redis_always":
+                    used, ids = uvloop.run(memory(settings, events))
+                    row.append(f"{name} {used:,.0f} (ids {ids:,.0f})")
+            print(" | ".join(row))
 
 
 if __name__ == "__main__":
-    for cost in costs(5.0):
-        print(cost)
+    if "--memory" in sys.argv:
+        print_memory()
+    else:
+        for cost in costs(5.0):
+            print(cost)

@@ -34,6 +34,7 @@ def calls() -> dict[str, Call]:
     for some_blocks, some_keys in zip(blocks, keys, strict=True):
         kernels.bloom_insert(some_blocks, some_keys[::2].copy())
     bits = rng.integers(0, 2**64, ITEMS // 64 + 1, dtype=np.uint64)
+    tenth = np.packbits(rng.random(len(bits) * 64) < 0.1).view(np.uint64)
     vectors = floats(rng, ITEMS, 64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries = floats(rng, INPUTS, 1, 64)
@@ -66,6 +67,7 @@ def calls() -> dict[str, Call]:
         "top_k": lambda i: kernels.top_k(scores[i], rows[i], 20),
         "merge": lambda i: kernels.merge(lists[i], list_scores[i]),
         "dot_rows": lambda i: kernels.dot_rows(vectors, rows[i], queries[i]),
+        "scan": lambda i: kernels.scan(vectors, tenth, queries[i], 100),
         "mmr": lambda i: kernels.mmr(vectors, rows[i], scores[i], 20, 0.7),
         "deepfm": lambda i: deepfm.score(hidden[i], factors[i], 0.0, rows[i], cross[i]),
     }

@@ -180,7 +180,9 @@ class RetrievalSettings(_Section):
     fresh_weight: float = Field(0.2, ge=0)
     trending_weight: float = Field(0.2, ge=0)
     source_timeout_s: float = Field(0.1, gt=0)
-    ef_search: int = Field(300, ge=1, description="HNSW beam; never below the bundle's own")
+    ef_search: int = Field(
+        300, ge=1, description="HNSW beam for 100 results; never below the bundle's own"
+    )
     exact_below: int | None = Field(
         None, ge=0, description="scan so many eligible items exactly; default: as the costs say"
     )

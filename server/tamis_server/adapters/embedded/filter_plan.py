@@ -12,9 +12,14 @@ from enum import StrEnum
 _SCAN_NS_A_FLOAT = 0.3
 _BEAM_NS, _BEAM_NS_A_FLOAT = 250.0, 10.0  # a row of the beam: its links, about 13 new rows
 
-# The k nearest allowed rows are the k / selectivity nearest of all: further out, and a beam of the
-# same proportion finds fewer of what lies further out.
-_FILTERED_EF = 1.5
+# `ef_search` is the beam for so many results. Recall goes with the beam's ratio to k, so fewer take
+# a shorter one; more take one that grows with the root only: the end of a long list counts less.
+_RESULTS = 100
+_LEAST_EF = 50
+
+# The k nearest allowed rows are the k / selectivity nearest of all: further out, where a beam of
+# the same proportion finds fewer.
+_FILTERED_EF = 1.4
 
 # Filtering afterwards is cheaper only in that no bit is asked for in the search, and safe only if
 # the beam can spare every row that is not allowed; as a share of the beam:
@@ -47,7 +52,7 @@ class FilterPlan:
 class FilterCosts:
     """What the ways cost over ``size`` rows of ``dims`` floats, and so which one to take.
 
-    ``ef_search`` is the beam of an unfiltered search. ``exact_below`` overrides the comparison of
+    ``ef_search`` is the beam of an unfiltered search for 100. ``exact_below`` overrides the comparison of
     costs: at most so many allowed rows are scanned, more are not.
     """
 
@@ -119,4 +124,5 @@ class FilterCosts:
         return self.filtered(allowed, k)
 
     def _ef(self, k: int) -> int:
-        return min(self.size, max(self.ef_search, k))
+        scale = min(k / _RESULTS, math.sqrt(k / _RESULTS))
+        return min(self.size, max(k, _LEAST_EF, math.ceil(self.ef_search * scale)))
