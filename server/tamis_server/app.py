@@ -286,9 +286,13 @@ class Application:
     def _measure(self) -> None:
         """Say what there is to measure, and serve it if that is wanted. Raises CannotExpose."""
         metrics = self._metrics
-        about = f"{version('tamis')} {tamis_kernels.level()}"
-        metrics.gauge("tamis_build_info", "version and kernel level", "", lambda: {about: 1.0})
-        metrics.gauge("tamis_bundle_info", "the bundle served", "", self._bundle_info)
+        about = (version("tamis"), tamis_kernels.level())
+        metrics.gauge(
+            "tamis_build_info", "what runs", "", lambda: {about: 1.0}, ("version", "kernel_level")
+        )
+        metrics.gauge(
+            "tamis_bundle_info", "the bundle served", "", self._bundle_info, ("bundle_id",)
+        )
         metrics.counter(
             "tamis_bundle_swaps", "bundles activated", lambda: float(self._engines.swaps)
         )
@@ -304,7 +308,7 @@ class Application:
             "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
         )
         metrics.counter(
-            "tamis_event_log_dropped", "events by reason", lambda: event_log.counters.dropped
+            "tamis_event_log_dropped", "events", lambda: event_log.counters.dropped, ("reason",)
         )
         metrics.gauge(
             "tamis_event_log_pending", "events", "", lambda: float(event_log.counters.pending)

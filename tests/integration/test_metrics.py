@@ -80,6 +80,27 @@ async def test_the_freshness_of_features_and_the_rate_of_filters_are_exported(
     assert fetched["tamis_bundle_swaps_total", of()] == 1
 
 
+async def test_what_runs_and_what_it_serves_are_labels(
+    fetched: dict[tuple[str, Labels], float],
+) -> None:
+    labels = {name: dict(found) for name, found in fetched if name.endswith("_info")}
+    assert set(labels["tamis_build_info"]) == {"version", "kernel_level"}
+    assert labels["tamis_bundle_info"]["bundle_id"].startswith("random-")
+
+
+async def test_a_recorder_and_a_callback_of_another_component_are_exposed() -> None:
+    metrics = Metrics()
+    metrics.histogram("tamis_example_rows", "of a test", ("plan",), (1, 10)).record(5, "scan")
+    metrics.gauge("tamis_example", "", "", lambda: {"a": 1.0, "b": float("nan")}, ("part",))
+    metrics.counter("tamis_example_drops", "", lambda: 3.0)
+    found = await scrape(metrics.expose("127.0.0.1:0"))
+    metrics.close()
+    assert found["tamis_example_rows_bucket", of(plan="scan", le="10.0")] == 1
+    assert found["tamis_example", of(part="a")] == 1
+    assert ("tamis_example", of(part="b")) not in found, "NaN is no value"
+    assert found["tamis_example_drops_total", of()] == 3
+
+
 async def test_two_servers_of_one_process_keep_their_figures_apart(bundle: Path) -> None:
     async def calls(server: Running) -> float:
         found = await scrape(server.application.metrics_port)

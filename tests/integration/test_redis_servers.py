@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -193,8 +194,6 @@ def test_no_server_outlives_the_tests_that_started_it(tmp_path: Path) -> None:
         server = os.pidfd_open(int(tests.stdout.readline()))
         tests.kill()
     try:
-        import select
-
         gone, _, _ = select.select([server], [], [], 30)
         assert gone, "redis-server is still there"
     finally:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from tamis_server.domain.errors import TamisError
 from tamis_server.domain.slate import Slate, StageTrace
+from tamis_server.observability.series import Counter, Histogram
 
 _SECONDS = (
     .0001, .00025, .0005, .001, .002, .003, .005, .0075, .01, .02, .035, .05, .1, .2, .5, 1, 2, 5,
@@ -20,7 +21,7 @@ _SECONDS = (
 _AGES = (1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
 _CANDIDATES = (0, 1, 10, 20, 50, 100, 200, 300, 500, 750, 1_000, 2_000, 5_000, 10_000)
 _RATES = (1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 1)
-Read = Callable[[], float | Mapping[str, float] | Mapping[str, int]]
+Read = Callable[[], float | Mapping[Any, float]]  # keys: str, or tuples of it (keys are invariant)
 
 
 class CannotExpose(TamisError):
@@ -31,68 +32,93 @@ class Metrics:
     """Instruments of one server, in a registry of their own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = CollectorRegistry(auto_describe=True)  # refuses a name given twice
         reader = PrometheusMetricReader(
             disable_target_info=True, scope_info_enabled=False, registry=self._registry
         )
         self._provider = MeterProvider(metric_readers=[reader])
         self._meter = self._provider.get_meter("tamis")
-        self._requests = self._histogram("tamis_request_duration", "of calls", "s", _SECONDS)
-        self._stages = self._histogram("tamis_stage_duration", "of stages", "s", _SECONDS)
-        self._candidates = self._histogram(
-            "tamis_stage_candidates", "that left a stage", "", _CANDIDATES
+        self._requests = self.histogram(
+            "tamis_request_duration_seconds", "of calls", ("method", "code"), _SECONDS
         )
-        self._counted = self._meter.create_counter(
-            "tamis_candidates", description="found by each source, dropped by each filter"
+        self._stages = self.histogram(
+            "tamis_stage_duration_seconds", "of stages", ("stage", "outcome"), _SECONDS
         )
-        self._degradations = self._meter.create_counter(
-            "tamis_degradations", description="what failed and what that cost"
+        self._candidates = self.histogram(
+            "tamis_stage_candidates", "that left a stage", ("stage",), _CANDIDATES
         )
-        self._stores = self._histogram("tamis_state_duration", "of store operations", "s", _SECONDS)
-        self._ages = self._histogram(
-            "tamis_user_features_age", "since the user's last event, when read", "s", _AGES
+        self._counted = self._count(
+            "tamis_candidates", "found by each source, dropped by each filter", ("stage", "name")
         )
-        self._rates = self._histogram(
-            "tamis_seen_false_positive_rate", "of users' filters, when read", "", _RATES
+        self._degradations = self._count(
+            "tamis_degradations", "what failed and what that cost", ("stage", "level")
+        )
+        self._stores = self.histogram(
+            "tamis_state_duration_seconds",
+            "of store operations",
+            ("operation", "outcome"),
+            _SECONDS,
+        )
+        self._ages = self.histogram(
+            "tamis_user_features_age_seconds", "since the user's last event, when read", (), _AGES
+        )
+        self._rates = self.histogram(
+            "tamis_seen_false_positive_rate", "of users' filters, when read", (), _RATES
         )
         self._server: tuple[Any, Any] | None = None
 
     def observe(self, trace: StageTrace) -> None:
         """One stage of one request. Implements StageObserver."""
-        stage = {"stage": trace.stage}
-        self._stages.record(trace.seconds, {**stage, "outcome": trace.outcome})
+        stage = trace.stage
+        self._stages.record(trace.seconds, stage, trace.outcome)
         if trace.rows_in or trace.rows_out:
             self._candidates.record(trace.rows_out, stage)
             for name, count in trace.counts.items():
-                self._counted.add(count, {**stage, "name": name})
+                self._counted.add(count, stage, name)
 
     def answered(self, slate: Slate) -> None:
         """What was wrong with one answer. Implements StageObserver."""
         for cause in slate.causes:
-            self._degradations.add(1, {"stage": cause.stage, "level": cause.level.name.lower()})
+            self._degradations.add(1, cause.stage, cause.level.name.lower())
 
     def request(self, method: str, code: str, seconds: float) -> None:
         """One call answered."""
-        self._requests.record(seconds, {"method": method, "code": code})
+        self._requests.record(seconds, method, code)
 
     def store(self, operation: str, outcome: str, seconds: float) -> None:
         """One operation of the state store: outcome is ok or error."""
-        self._stores.record(seconds, {"operation": operation, "outcome": outcome})
+        self._stores.record(seconds, operation, outcome)
 
     def user_read(self, age_s: float, false_positive_rate: float) -> None:
         """What a sampled read of a user's state brought."""
         self._ages.record(max(age_s, 0.0))
         self._rates.record(false_positive_rate)
 
-    def gauge(self, name: str, description: str, unit: str, read: Read) -> None:
-        """A value read when Prometheus asks; a mapping has one by ``name``; NaN is left out."""
+    def histogram(
+        self, name: str, description: str, labels: Sequence[str], bounds: Sequence[float]
+    ) -> Histogram:
+        """A recorder for the event loop; ``name`` ends in the unit, and so are the ``bounds``."""
+        made = Histogram(name, description, labels, bounds)
+        self._registry.register(made)
+        return made
+
+    def gauge(
+        self, name: str, description: str, unit: str, read: Read, labels: Sequence[str] = ()
+    ) -> None:
+        """A value read when Prometheus asks, on its thread; NaN is left out.
+
+        With ``labels`` ``read`` gives a mapping: the label's value, or a tuple of the labels'
+        values in that order -> value.
+        """
         self._meter.create_observable_gauge(
-            name, [_callback(read)], unit=unit, description=description
+            name, [_callback(read, labels)], unit=unit, description=description
         )
 
-    def counter(self, name: str, description: str, read: Read) -> None:
-        """A count that only grows, read when Prometheus asks."""
-        self._meter.create_observable_counter(name, [_callback(read)], description=description)
+    def counter(self, name: str, description: str, read: Read, labels: Sequence[str] = ()) -> None:
+        """A count that only grows, read as a gauge is; shown with ``_total``."""
+        self._meter.create_observable_counter(
+            name, [_callback(read, labels)], description=description
+        )
 
     def expose(self, listen: str) -> int:
         """Serve /metrics at host:port and return the port. Raises CannotExpose."""
@@ -111,17 +137,26 @@ class Metrics:
             thread.join()
         self._provider.shutdown()
 
-    def _histogram(self, name: str, what: str, unit: str, buckets: Sequence[float]) -> Any:
-        return self._meter.create_histogram(
-            name, unit, what, explicit_bucket_boundaries_advisory=buckets
-        )
+    def _count(self, name: str, description: str, labels: Sequence[str]) -> Counter:
+        made = Counter(name, description, labels)
+        self._registry.register(made)
+        return made
 
 
-def _callback(read: Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _callback(
+    read: Read, labels: Sequence[str]
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         found = read()
-        if isinstance(found, Mapping):
-            return [Observation(value, {"name": name}) for name, value in found.items()]
-        return [] if math.isnan(found) else [Observation(found)]
+        series: Mapping[Any, float] = found if isinstance(found, Mapping) else {(): found}
+        return [
+            Observation(value, dict(zip(labels, _values(key), strict=True)))
+            for key, value in series.items()
+            if not math.isnan(value)
+        ]
 
     return observe
+
+
+def _values(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    return key if isinstance(key, tuple) else (key,)
