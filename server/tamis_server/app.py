@@ -155,7 +155,11 @@ def build_engine(
         ],
         observer=observer,
     )
-    return Engine(_info(bundle), catalogue, recommend, related, live)
+
+    def searches() -> Mapping[str, float]:
+        return {way.value: float(tally.queries) for way, tally in base.tallies.items()}
+
+    return Engine(_info(bundle), catalogue, recommend, related, live, searches)
 
 
 def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
@@ -303,6 +307,7 @@ class Application:
         metrics.gauge(
             "tamis_item_features_age", "since item activity was last read", "s", self._trends_age
         )
+        metrics.counter("tamis_searches", "queries, by the filter plan", self._searches, ("way",))
         event_log = self._event_log
         metrics.counter(
             "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
@@ -318,6 +323,9 @@ class Application:
 
     def _bundle_info(self) -> Mapping[str, float]:
         return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
+
+    def _searches(self) -> Mapping[str, float]:
+        return self._engines.current.searches() if self._engines.swaps else {}
 
     def _live_items(self) -> float:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0

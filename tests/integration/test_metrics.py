@@ -78,6 +78,7 @@ async def test_the_freshness_of_features_and_the_rate_of_filters_are_exported(
     assert fetched["tamis_item_features_age_seconds", of()] < 60
     assert fetched["tamis_catalogue_age_seconds", of()] < 60
     assert fetched["tamis_bundle_swaps_total", of()] == 1
+    assert sum(value for (name, _), value in fetched.items() if name == "tamis_searches_total") > 0
 
 
 async def test_what_runs_and_what_it_serves_are_labels(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.redis_servers import RedisServer, redis_server
+from support.redis_servers import RedisServer, redis_server, tls_server
 from support.servers import running
 from support.slow import slow
 from tamis.v1 import item_pb2
@@ -174,6 +174,21 @@ async def test_an_acl_user_needs_no_more_than_the_docs_say(bundle: Path, tmp_pat
         async with served(bundle, redis.url_of("tamis", "secret")) as client:
             await client.set_availability({"item-5": False})
             await recovered(client, 1)
+
+
+async def test_tls_with_an_authority_of_our_own(bundle: Path, tmp_path: Path) -> None:
+    with tls_server(tmp_path) as redis:
+        assert redis.options.tls is not None
+        url = redis.url.partition("?")[0]
+        state = {"url": url, "ca_file": redis.options.tls.authority, "timeout_s": 5}
+        async with (
+            running(bundle, {"state": state}) as server,
+            AsyncTamisClient(server.target, timeout_s=10.0) as client,
+        ):
+            await recovered(client, 1)
+        async with served(bundle, url) as client:  # which does not know the authority
+            assert await level(client) == POPULARITY
+            assert "certificate" in (await refused(client, 2)).lower()
 
 
 async def test_a_read_only_replica_after_a_failover(bundle: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,7 @@ class Engine:
     recommend: Funnel
     related: Funnel
     live: LiveChanges
+    searches: Callable[[], Mapping[str, float]]  # queries so far by way of searching
 
 
 class Engines(Protocol):
