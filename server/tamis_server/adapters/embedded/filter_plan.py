@@ -13,7 +13,7 @@ _SCAN_NS_A_FLOAT = 0.3
 _BEAM_NS, _BEAM_NS_A_FLOAT = 250.0, 10.0  # a row of the beam: its links, about 13 new rows
 
 # `ef_search` is the beam for so many results. Recall goes with the beam's ratio to k, so fewer take
-# a shorter one; more take one that grows with the root only: the end of a long list counts less.
+# a shorter one. More take no longer one than they must: it finds their first 100 as well.
 _RESULTS = 100
 _LEAST_EF = 50
 
@@ -52,8 +52,8 @@ class FilterPlan:
 class FilterCosts:
     """What the ways cost over ``size`` rows of ``dims`` floats, and so which one to take.
 
-    ``ef_search`` is the beam of an unfiltered search for 100. ``exact_below`` overrides the comparison of
-    costs: at most so many allowed rows are scanned, more are not.
+    ``ef_search`` is the beam of an unfiltered search for 100. ``exact_below`` overrides the
+    comparison of costs: at most so many allowed rows are scanned, more are not.
     """
 
     size: int
@@ -124,5 +124,5 @@ class FilterCosts:
         return self.filtered(allowed, k)
 
     def _ef(self, k: int) -> int:
-        scale = min(k / _RESULTS, math.sqrt(k / _RESULTS))
-        return min(self.size, max(k, _LEAST_EF, math.ceil(self.ef_search * scale)))
+        scaled = math.ceil(self.ef_search * min(1.0, k / _RESULTS))
+        return min(self.size, max(k, _LEAST_EF, scaled))
