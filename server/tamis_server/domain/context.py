@@ -144,7 +144,8 @@ class RequestContext:
     """What is asked and what is known of who asks. ``now`` is Unix seconds.
 
     The last block is filled in by preparations; a stage that needs one of them and finds it
-    missing works without it (a cold user has no query vector).
+    missing works without it (a cold user has no query vector). ``met``: a bit for each row that the
+    user surely met, uint64[ceil(rows / 64)].
     """
 
     request_id: str
@@ -164,4 +165,5 @@ class RequestContext:
     state: UserState = field(default_factory=UserState)
     history: History = field(default_factory=History)
     query: Vectors | None = None
+    met: Bits | None = None
     eligible: Eligible | None = None

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_server.domain.candidates import (
+    Bits,
     Candidates,
     Columns,
     Keys,
@@ -198,6 +199,9 @@ class Catalogue(Protocol):
         """The events of a user whose items this bundle knows."""
 
     def keys(self, rows: Rows) -> Keys: ...
+
+    def bits(self, keys: Keys) -> Bits:
+        """uint64[ceil(rows / 64)]: a bit for the row of each known key."""
 
 
 class CatalogueStore(Protocol):

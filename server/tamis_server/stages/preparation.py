@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tamis_server.domain.context import RequestContext
+from tamis_server.domain.context import UserState as State
 from tamis_server.domain.ports import (
     Catalogue,
     Eligibility,
@@ -27,7 +28,7 @@ class UserHistory:
         known = self.histories.of(ctx.user_id, ctx.now) if ctx.user_id else None
         if known is None:
             return ctx
-        return replace(ctx, state=known, history=self.catalogue.history(known))
+        return _knowing(ctx, known, self.catalogue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,13 @@ class UserState:
         stored = await self.store.read(ctx.user_id, ctx.now)
         if not stored.keys.shape[0]:
             return ctx
-        state = stored.after(ctx.state)
-        return replace(ctx, state=state, history=self.catalogue.history(state))
+        return _knowing(ctx, stored.after(ctx.state), self.catalogue)
+
+
+def _knowing(ctx: RequestContext, state: State, catalogue: Catalogue) -> RequestContext:
+    """The request with what is known of its user, in the rows of the catalogue."""
+    met = catalogue.bits(state.exact) if state.exact.shape[0] else None
+    return replace(ctx, state=state, history=catalogue.history(state), met=met)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from tamis_kernels import xxh64
 from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import Bundle
-from tamis_server.domain.candidates import Keys, Rows
+from tamis_server.domain.candidates import Bits, Keys, Rows
 from tamis_server.domain.context import History, UserState
 from tamis_server.domain.errors import BundleRejected
 from tamis_server.domain.ports import AttributeType, Item
@@ -95,6 +95,14 @@ class BundleCatalogue:
 
     def keys(self, rows: Rows) -> Keys:
         return self._keys[rows]
+
+    def bits(self, keys: Keys) -> Bits:
+        """uint64[ceil(rows / 64)]: a bit for the row of each known key."""
+        rows = self.rows_of(keys)
+        rows = rows[rows >= 0]
+        bits = np.zeros(self._available.bits.shape[0], np.uint64)
+        np.bitwise_or.at(bits, rows >> 6, np.uint64(1) << (rows & 63).astype(np.uint64))
+        return bits
 
     def history(self, state: UserState) -> History:
         """The events of a user whose items this catalogue knows, oldest first."""

@@ -36,11 +36,10 @@ class SeenFilter:
 
     def keep(self, ctx: RequestContext, rows: Rows) -> Mask:
         mask = np.ones(rows.shape[0], np.bool_)
-        state = ctx.state
-        if state.seen or state.exact.shape[0]:
+        if ctx.met is not None:
+            mask[select(ctx.met, rows)] = False
+        if ctx.state.seen:
             keys = self.catalogue.keys(rows)
-            for blocks in state.seen:
+            for blocks in ctx.state.seen:
                 mask &= ~bloom_test(blocks, keys)
-            if state.exact.shape[0]:
-                mask &= np.isin(keys, state.exact, invert=True)
         return mask
