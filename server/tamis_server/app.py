@@ -300,6 +300,11 @@ class Application:
         metrics.counter(
             "tamis_bundle_swaps", "bundles activated", lambda: float(self._engines.swaps)
         )
+        metrics.counter(
+            "tamis_item_counts_lost",
+            "events whose items could not be counted",
+            lambda: float(self._stores.activity.lost),
+        )
         metrics.gauge("tamis_live_items", "items added or changed", "", self._live_items)
         metrics.gauge(
             "tamis_catalogue_age", "since changes were last heard of", "s", self._catalogue_age
@@ -331,7 +336,7 @@ class Application:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0
 
     def _catalogue_age(self) -> float:
-        age = self._live.status.age_s
+        age = self._live.age_s
         return nan if age is None else age
 
     def _trends_age(self) -> float:

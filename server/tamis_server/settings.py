@@ -80,8 +80,10 @@ class SeenGroupSettings(_Section):
     )
 
 
-_MET = SeenGroupSettings(name="met", kinds=("view", "click", "add_to_cart", "like", "dislike"))
-_OWNED = SeenGroupSettings(name="owned", kinds=("purchase", "hide"), window_days=0, exact=4096)
+_MET = SeenGroupSettings(name="met", kinds=("view", "click", "add_to_cart"))
+_DECIDED = SeenGroupSettings(
+    name="decided", kinds=("purchase", "like", "dislike", "hide"), window_days=0, exact=4096
+)
 
 
 class StateSettings(_Section):
@@ -92,7 +94,7 @@ class StateSettings(_Section):
     )
     max_history: int = Field(512, ge=1, le=100_000, description="events kept per user")
     seen: tuple[SeenGroupSettings, ...] = Field(
-        (_MET, _OWNED), description="what is not shown again; kinds in no group are shown again"
+        (_MET, _DECIDED), description="what is not shown again; kinds in no group are shown again"
     )
     event_id_window_s: float = Field(
         86_400.0, gt=0, description="an event id that comes again within it counts once"

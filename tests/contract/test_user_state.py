@@ -181,7 +181,7 @@ async def test_what_was_recorded_is_there_when_the_store_is_opened_again(open_st
 
 async def test_items_are_counted_with_decay(open_store: Open) -> None:
     store = open_store(half_life_h=1.0)
-    now = 1_800_000_000.0
+    now = float(int(NOW))
     await store.users.record(
         [
             event(1, "hat", time=now),
@@ -199,6 +199,24 @@ async def test_items_are_counted_with_decay(open_store: Open) -> None:
     assert np.isnan(counters.last[2])
     later = await store.activity.counters(keys, now + 3600)
     assert later.trending[0] == pytest.approx(2.75 / 2)
+
+
+@pytest.mark.parametrize("fsync", ["commit", "interval", "never"])
+async def test_whatever_the_sync_policy_events_are_there_after_a_reopening(
+    open_store: Open, fsync: str
+) -> None:
+    first = open_store(fsync=fsync, fsync_interval_s=0.01)
+    await first.users.record([event(1, "hat", time=NOW)])
+    await first.close()
+    assert (await open_store(fsync=fsync).users.read("ada", NOW)).keys.shape == (1,)
+
+
+async def test_an_event_from_a_clock_ahead_does_not_trend_for_a_day(open_store: Open) -> None:
+    store = open_store(half_life_h=1.0)
+    now = time.time()
+    await store.users.record([event(1, "hat", time=now + 80_000)])
+    counters = await store.activity.counters(item_keys(["hat"]), now)
+    assert counters.views.tolist() == pytest.approx([1.0], rel=0.01)
 
 
 async def test_trending_items_come_most_active_first(open_store: Open) -> None:

@@ -20,7 +20,7 @@ from tamis_server.domain.changes import (
     encode,
     facet,
 )
-from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.errors import ContractViolation, DependencyFailed
 from tamis_server.domain.ports import CatalogueStore
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class LiveCatalogue:
         self._meanwhile: list[Change] | None = None
         self._heard: float | None = None
         self._follower: asyncio.Task[None] | None = None
+        self._forgetting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Learn what there is, as far as the store answers, and follow it from then on."""
@@ -107,7 +108,7 @@ class LiveCatalogue:
             if isinstance(change, Upsert) and change.time < as_of - _KEPT_S
         ]
         if old:
-            asyncio.get_running_loop().create_task(self._forget(old))
+            self._forgetting = asyncio.get_running_loop().create_task(self._forget(old))
 
     @property
     def status(self) -> LiveStatus:
@@ -116,8 +117,13 @@ class LiveCatalogue:
             upserts=kinds.count(Upsert),
             deletions=kinds.count(Deletion),
             availabilities=kinds.count(Availability),
-            age_s=None if self._heard is None else time.monotonic() - self._heard,
+            age_s=self.age_s,
         )
+
+    @property
+    def age_s(self) -> float | None:
+        """Since the store was last heard of; None: never."""
+        return None if self._heard is None else time.monotonic() - self._heard
 
     async def _follow(self) -> None:
         while True:
@@ -134,7 +140,7 @@ class LiveCatalogue:
 
     async def _reload(self) -> None:
         position, stored = await self._store.snapshot()
-        changes = [decode(each) for each in stored]
+        changes = _decoded(stored)
         # an upsert first: it would end what is said of availability after it
         changes.sort(key=lambda change: isinstance(change, Availability))
         before, self._last = self._last, {}
@@ -149,7 +155,7 @@ class LiveCatalogue:
     async def _advance(self, position: int, stored: Sequence[bytes]) -> None:
         self._heard = time.monotonic()
         if stored:
-            self._apply([decode(each) for each in stored])
+            self._apply(_decoded(stored))
         if position != self._position:
             async with self._moved:
                 self._position = position
@@ -173,3 +179,14 @@ class LiveCatalogue:
         else:
             for name in facets:
                 self._last.pop((name[:1], int.from_bytes(name[1:], "little")), None)
+
+
+def _decoded(stored: Sequence[bytes]) -> list[Change]:
+    """The changes; one that is damaged must not keep the others from being made."""
+    changes = []
+    for each in stored:
+        try:
+            changes.append(decode(each))
+        except ContractViolation as error:
+            log.error("%s", error)
+    return changes

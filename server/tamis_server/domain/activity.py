@@ -35,14 +35,15 @@ class Decay:
 
     half_life_s: float
 
-    def forward(self, event: Event) -> Counter:
-        """What one event adds."""
-        at, weight = event.time / self.half_life_s, _WEIGHTS.get(event.kind, 0.0)
+    def forward(self, event: Event, now: float) -> Counter:
+        """What one event adds; one from a clock ahead of ours counts as of now."""
+        time = min(event.time, now)
+        at, weight = time / self.half_life_s, _WEIGHTS.get(event.kind, 0.0)
         return (
             at if event.kind in (EventKind.VIEW, EventKind.CLICK) else -math.inf,
             at if event.kind is EventKind.PURCHASE else -math.inf,
             at + math.log2(weight) if weight else -math.inf,
-            event.time,
+            time,
         )
 
     def decode(self, stored: Iterable[bytes | None], now: float) -> ItemCounters:

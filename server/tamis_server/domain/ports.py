@@ -65,6 +65,10 @@ class ItemCounters:
 class ItemActivity(Protocol):
     """What all users together do with items, as events tell it."""
 
+    @property
+    def lost(self) -> int:
+        """Recorded events whose items could not be counted."""
+
     async def counters(self, keys: Keys, now: float) -> ItemCounters:
         """Of each item. Raises DependencyFailed."""
 

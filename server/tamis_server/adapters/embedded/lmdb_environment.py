@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -36,8 +35,6 @@ class Environment:
 
     def __init__(self, directory: Path, *, fsync: Fsync, interval_s: float, map_bytes: int) -> None:
         self.directory = directory
-        self._interval_s = interval_s if fsync == "interval" else None
-        self._synced = time.monotonic()
         self._open = True
         self._resizing = threading.Lock()  # the map may not be resized under a reader
         _check_file(directory)
@@ -68,6 +65,13 @@ class Environment:
         except StateRejected:
             self._env.close()
             raise
+        self._closing = threading.Event()
+        self._syncing: threading.Thread | None = None
+        if fsync == "interval":
+            self._syncing = threading.Thread(
+                target=self._sync_every, args=(interval_s,), name="state sync", daemon=True
+            )
+            self._syncing.start()
 
     @contextmanager
     def reading(self, database: str) -> Iterator[Read]:
@@ -93,7 +97,6 @@ class Environment:
             try:
                 with self._env.begin(write=True) as txn:
                     result = work(Write(txn, self._databases))
-                self._sync_if_due()
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.MapResizedError:
@@ -111,16 +114,11 @@ class Environment:
         info = self._env.info()
         return int(info["last_pgno"] + 1) * int(self._env.stat()["psize"])
 
-    def sync(self) -> None:
-        """Make what is committed durable. Raises DependencyFailed."""
-        try:
-            self._env.sync(True)
-        except lmdb.Error as error:
-            raise self._failed(error) from None
-        self._synced = time.monotonic()
-
     def close(self) -> None:
         """Make all durable and close; closing again does nothing."""
+        self._closing.set()
+        if self._syncing is not None:
+            self._syncing.join()
         with self._resizing:
             if self._open:
                 self._open = False
@@ -142,9 +140,17 @@ class Environment:
             self._env.set_mapsize(0)
             return self._env.begin(db=self._databases[database])
 
-    def _sync_if_due(self) -> None:
-        if self._interval_s is not None and time.monotonic() - self._synced >= self._interval_s:
-            self.sync()
+    def _sync_every(self, interval_s: float) -> None:
+        synced = 0
+        while not self._closing.wait(interval_s):
+            last = self.last_transaction()
+            if last == synced:
+                continue
+            try:
+                self._env.sync(True)
+                synced = last
+            except lmdb.Error as error:
+                log.error("state can't be synced: %s", self._failed(error))
 
     def _grow(self) -> None:
         with self._resizing:

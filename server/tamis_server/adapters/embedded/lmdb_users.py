@@ -61,6 +61,11 @@ class LmdbUsers:
         self._decay = decay
         self._writer: MicroBatcher[_Recording, Mask] = MicroBatcher("state store", self._commit)
 
+    @property
+    def lost(self) -> int:
+        """None: they are counted in the transaction that records them."""
+        return 0
+
     async def read(self, user_id: str, now: float) -> UserState:
         prefix = user_id.encode() + _SEPARATOR
         start = len(prefix)
@@ -175,7 +180,7 @@ class _Batch:
         user_record.add_event(history, item, event.time, event.kind, self._keep.history)
         self._remember(prefix, event, item)
         if event.known:
-            added = self._decay.forward(event)
+            added = self._decay.forward(event, self._now)
             before = self._counts.get(item)
             self._counts[item] = added if before is None else activity.add(before, added)
 

@@ -51,7 +51,7 @@ class RedisUsers:
         # their keys live as long as the user: every write of the user renews them
         self._for_ever = tuple(group for group in policy.groups if not group.window_s)
         self._decay = decay
-        self.counts_lost = 0
+        self.lost = 0
 
     async def read(self, user_id: str, now: float) -> UserState:
         prefix = self._prefix(user_id)
@@ -81,7 +81,7 @@ class RedisUsers:
         results = await self._connection.run(_RECORD, calls)
         for positions, result in zip(theirs.values(), results, strict=True):
             new[positions] = np.frombuffer(result, np.uint8) == ord("1")
-        await self._count(events, items, new)
+        await self._count(events, items, new, now)
         return new
 
     async def counters(self, keys: Keys, now: float) -> ItemCounters:
@@ -153,13 +153,15 @@ class RedisUsers:
             ],
         )
 
-    async def _count(self, events: Sequence[Event], items: Sequence[int], new: Mask) -> None:
+    async def _count(
+        self, events: Sequence[Event], items: Sequence[int], new: Mask, now: float
+    ) -> None:
         """Item counters are for ranking, not for the books: an event that could not be counted is
         recorded all the same, since recording it again would not count it either."""
         shards: dict[int, dict[int, Counter]] = {}
         for event, item, is_new in zip(events, items, new.tolist(), strict=True):
             if is_new and event.known:
-                added = self._decay.forward(event)
+                added = self._decay.forward(event, now)
                 counts = shards.setdefault(item % _SHARDS, {})
                 counts[item] = activity.add(counts[item], added) if item in counts else added
         calls = []
@@ -172,7 +174,7 @@ class RedisUsers:
         try:
             await self._connection.run(_COUNT, calls)
         except DependencyFailed as error:
-            self.counts_lost += int(new.sum())
+            self.lost += int(new.sum())
             log.warning("items not counted: %s", error, extra={"events": int(new.sum())})
 
 
