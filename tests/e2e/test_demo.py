@@ -102,6 +102,19 @@ def test_config_prints_what_is_in_force() -> None:
     assert settings["ranking"]["candidates"] == 77
 
 
+def test_config_prints_no_password() -> None:
+    printed = tamis("config", "--set", "state.url=redis://tamis:secret@host:6379/0").stdout
+    assert 'url = "redis://tamis:***@host:6379/0"' in printed
+
+
+def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
+    printed = tamis("config", "--set", "state.max_history=77").stdout
+    (tmp_path / "tamis.toml").write_text(printed)
+    read = tamis("config", "--config", str(tmp_path / "tamis.toml")).stdout
+    assert read == printed
+    assert "max_history = 77" in read
+
+
 def test_an_address_in_use_is_one_clear_line(shop: Path) -> None:
     with server_process(shop) as server:
         arguments = ("serve", "--bundle", str(shop), "--listen", server.target)

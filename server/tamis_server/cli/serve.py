@@ -11,6 +11,7 @@ import typer
 from tamis_server.app import serve as run_server
 from tamis_server.observability import logging
 from tamis_server.settings import Settings, load_settings
+from tamis_server.stores import redacted
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (TOML).", dir_okay=False)
@@ -42,8 +43,9 @@ def config(
     override: Override = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Print the effective settings: defaults < file < environment < command line."""
+    """Print the effective settings: defaults < file < environment < command line. No password."""
     values = effective(config, bundle, listen, override).model_dump(mode="json")
+    values["state"]["url"] = redacted(values["state"]["url"])
     if as_json:
         typer.echo(json.dumps(values))
         return
@@ -51,8 +53,17 @@ def config(
         typer.echo(f"[{section}]")
         for key, value in entries.items():
             if value is not None:
-                typer.echo(f"{key} = {json.dumps(value)}")
+                typer.echo(f"{key} = {_toml(value)}")
         typer.echo()
+
+
+def _toml(value: Any) -> str:
+    """A value as a settings file takes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    return json.dumps(value)
 
 
 def effective(

@@ -1,0 +1,149 @@
+"""How a process learns of changes of the catalogue, and how it makes them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.engines import Bench, bench
+from support.stores import Opener
+from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.bundles.editor import CatalogueEditor, NewItem
+from tamis_server.bundles.live import LiveCatalogue
+from tamis_server.domain.candidates import Vectors
+from tamis_server.domain.changes import Availability, Change, Upsert, encode
+from tamis_server.domain.errors import InvalidRequest
+from tamis_server.domain.ports import Item
+from tamis_server.funnel.engine import Engine
+
+DAY = 86_400.0
+
+
+class Applied:
+    """Remembers what was made."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        self.changes += changes
+
+
+class Held:
+    def __init__(self, current: Engine) -> None:
+        self.current = current
+
+
+class Tower:
+    """An item encoder that says what it was asked for."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    async def encode(self, items: Sequence[Item]) -> Vectors:
+        self.titles += [item.title for item in items]
+        return np.tile(np.eye(16, dtype=np.float32)[3], (len(items), 1))
+
+
+@pytest.fixture
+async def opener(tmp_path: Path) -> AsyncIterator[Opener]:
+    opened = Opener(url=f"lmdb://{tmp_path / 'state'}", fsync="never")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def live(opener: Opener) -> AsyncIterator[LiveCatalogue]:
+    catalogue = LiveCatalogue(opener().catalogue)
+    await catalogue.start()
+    yield catalogue
+    await catalogue.stop()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Bench:
+    return bench(tmp_path / "bundle", items=40, users=2)
+
+
+def upsert(item_id: str, moment: float) -> Upsert:
+    item = Item(item_id, item_id, "", "", True, {})
+    return Upsert(int(item_keys([item_id])[0]), moment, item, np.ones(16, np.float32) / 4, moment)
+
+
+async def test_what_comes_while_an_engine_is_built_is_made_up_for(live: LiveCatalogue) -> None:
+    await live.publish([Availability(1, 1.0, available=False)])
+    engine = Applied()
+    with live.building() as known:
+        engine.apply(known)
+    await live.publish([Availability(2, 2.0, available=False)])
+    assert [change.key for change in engine.changes] == [1]
+    live.adopt(engine, as_of=time.time())
+    assert [change.key for change in engine.changes] == [1, 2]
+    await live.publish([Availability(3, 3.0, available=False)])
+    assert [change.key for change in engine.changes] == [1, 2, 3]
+    assert live.status.availabilities == 3
+
+
+async def test_a_damaged_change_does_not_keep_others_from_being_made(
+    live: LiveCatalogue, opener: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Applied()
+    with live.building():
+        pass
+    live.adopt(engine, as_of=time.time())
+    await live._store.publish([b"u" + bytes(17), encode(Availability(7, 1.0, available=True))])
+    async with asyncio.timeout(10):
+        await live.publish([Availability(8, 1.0, available=True)])
+    assert [change.key for change in engine.changes] == [7, 8]
+    assert "is damaged" in caplog.text
+
+
+async def test_upserts_that_a_bundle_has_long_are_forgotten(live: LiveCatalogue) -> None:
+    now = time.time()
+    await live.publish([upsert("old", now - 3 * DAY), upsert("new", now)])
+    live.adopt(Applied(), as_of=now - DAY)
+    assert live._forgetting is not None
+    await live._forgetting
+    _, stored = await live._store.snapshot()
+    assert len(stored) == 1
+    assert live.status.upserts == 1
+
+
+async def test_items_without_a_vector_are_placed_by_the_encoder(
+    live: LiveCatalogue, shop: Bench
+) -> None:
+    tower = Tower()
+    editor = CatalogueEditor(Held(shop.engine), live, item_keys, tower)
+    live.adopt(shop.engine.live, as_of=0.0)
+    brought = np.arange(16, dtype=np.float32)
+    items = [
+        NewItem(Item("a", "A", "", "", True, {}), None, time.time()),
+        NewItem(Item("b", "B", "", "", True, {}), brought, time.time()),
+        NewItem(Item("item-1", "C", "", "", True, {}), None, time.time()),
+    ]
+    await editor.upsert(items)
+    assert tower.titles == ["A", "C"]
+    rows = shop.engine.catalogue.rows(["a", "b", "item-1"])
+    assert shop.bundle.vectors[rows[0]].argmax() == 3
+    assert np.allclose(shop.bundle.vectors[rows[1]], brought / np.linalg.norm(brought))
+    assert shop.bundle.vectors[rows[2]].argmax() == 3
+
+
+async def test_without_an_encoder_they_are_refused_unless_the_bundle_knows_them(
+    live: LiveCatalogue, shop: Bench
+) -> None:
+    editor = CatalogueEditor(Held(shop.engine), live, item_keys, encoder=None)
+    live.adopt(shop.engine.live, as_of=0.0)
+    known = NewItem(Item("item-1", "C", "", "", True, {}), None, time.time())
+    unknown = NewItem(Item("a", "A", "", "", True, {}), None, time.time())
+    with pytest.raises(InvalidRequest) as caught:
+        await editor.upsert([known, unknown])
+    assert [violation.field for violation in caught.value.violations] == ["items[1].vector"]
+    await editor.upsert([known])
+    row = shop.engine.catalogue.rows(["item-1"])
+    assert np.allclose(shop.bundle.vectors[row], shop.bundle.vectors[1])
