@@ -24,9 +24,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tamis_server.domain.errors import BundleRejected
 
@@ -105,6 +105,28 @@ class IndexSpec(_Strict):
     m: int = Field(ge=2)
     ef_construction: int = Field(ge=1)
     ef_search: int = Field(ge=1)
+
+
+class ContentSpec(_Strict):
+    """How content vectors came about, and how those of queries and new items do: ``bundles.clip``.
+
+    encoder: as it was named when items were embedded; dim: width of the vectors; weights: of a
+    text's and of a picture's unit vector in the sum; image_size: edge in pixels that the vision
+    tower sees; max_tokens: longer texts are cut.
+    """
+
+    encoder: str = Field(min_length=1)
+    dim: int = Field(ge=1)
+    text_weight: float = Field(ge=0, allow_inf_nan=False)
+    image_weight: float = Field(ge=0, allow_inf_nan=False)
+    image_size: int = Field(ge=1)
+    max_tokens: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if self.text_weight + self.image_weight <= 0:
+            raise ValueError("text_weight and image_weight are both 0: one of them must be more")
+        return self
 
 
 class Manifest(_Strict):
