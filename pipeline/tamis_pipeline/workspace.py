@@ -83,14 +83,11 @@ class Workspace:
         of: the results, or digests, that it works on; settings: what else decides it; code: the
         modules that do the work, what they import counting with them.
         """
-        made: list[T] = []
-
-        def fill(directory: Path) -> None:
-            made.append(make())
-            pack(made[0], directory)
-
-        path, digest = self._once(name, fill, of, settings, code)
-        return Kept(made[0] if made else unpack(path), digest)
+        path, digest = self._once(
+            name, lambda directory: pack(make(), directory), of, settings, code
+        )
+        # from disk even if just made: a run taken up must not differ from one that went through
+        return Kept(unpack(path), digest)
 
     def files(
         self,
