@@ -125,7 +125,7 @@ class Clip:
         return self.card.dim
 
     def texts(self, texts: Sequence[str]) -> Float32:
-        """float32[n, dim], unit rows."""
+        """float32[n, dim], unit rows; a blank text gives a zero row."""
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         encodings = self._tokenizer.encode_batch(list(texts))
@@ -134,7 +134,9 @@ class Clip:
             "attention_mask": np.array([found.attention_mask for found in encodings], np.int64),
         }
         asked = {name: values for name, values in inputs.items() if name in self._text_inputs}
-        return self._unit(self._text.run(None, asked)[0], TEXT)
+        found = self._unit(self._text.run(None, asked)[0], TEXT)
+        found[[not text.strip() for text in texts]] = 0.0
+        return found
 
     def images(self, images: Sequence[bytes | Image]) -> Float32:
         """float32[n, dim], unit rows; encoded pictures or decoded RGB ones.

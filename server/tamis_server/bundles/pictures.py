@@ -108,8 +108,21 @@ class Preprocessing:
             std=np.array(std, np.float32).reshape(_CHANNELS, 1, 1),
         )
 
+    @property
+    def edge(self) -> int:
+        """Height in pixels of what the tower sees; 0: that of the picture."""
+        if self.crop is not None:
+            return self.crop[0]
+        return self.shortest_edge or 0 if self.size is None else self.size[0]
+
     def __call__(self, picture: Image) -> Float32:
         """float32[3, height, width] of an RGB picture."""
+        framed = np.asarray(self.framed(picture), np.float32).transpose(2, 0, 1)
+        found: Float32 = (framed * np.float32(self.scale) - self.mean) / self.std
+        return found
+
+    def framed(self, picture: Image) -> Image:
+        """The part of an RGB picture that is looked at, in the size that it is looked at."""
         from PIL import Image  # noqa: PLC0415 an extra, and slow to import
 
         resample = Image.Resampling(self.resample)
@@ -120,11 +133,7 @@ class Preprocessing:
             edges = (self.shortest_edge, int(self.shortest_edge * long / short))
             upright = picture.width <= picture.height
             picture = picture.resize(edges if upright else edges[::-1], resample)
-        if self.crop is not None:
-            picture = _middle(picture, *self.crop)
-        pixels = np.asarray(picture, np.float32).transpose(2, 0, 1) * np.float32(self.scale)
-        found: Float32 = (pixels - self.mean) / self.std
-        return found
+        return picture if self.crop is None else _middle(picture, *self.crop)
 
 
 def _middle(picture: Image, height: int, width: int) -> Image:
