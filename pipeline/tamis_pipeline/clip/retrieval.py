@@ -65,7 +65,8 @@ def ridge(inputs: Float32, outputs: Float32, penalty: float = 1.0) -> Callable[[
 
 
 def table(ways: Mapping[str, tuple[Float32, Float32]]) -> list[dict[str, float | str]]:
-    """A row for chance and for each way: (texts, pictures) float32[n, c], partners in equal rows."""
+    """A row for chance and one for each way: (texts, pictures) float32[n, c], partners in rows of
+    the same number."""
     n = next(iter(ways.values()))[0].shape[0]
     rows: list[dict[str, float | str]] = [
         {"way": "chance", **{f"{side} R@{k}": min(k / n, 1.0) for side in SIDES for k in KS}}

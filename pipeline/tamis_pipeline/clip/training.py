@@ -81,8 +81,9 @@ def train(
     rng = np.random.default_rng(seed)
     batch = min(config.batch, shown.number)
     steps = max(1, shown.number // batch)
+    total = config.epochs * steps
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.rate, 2 * steps, config.epochs * steps, 0.01 * config.rate
+        0.0, config.rate, min(2 * steps, total // 2), total, 0.01 * config.rate
     )
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=config.decay)

@@ -107,7 +107,8 @@ def embed(
 
     Raises DatasetRejected for a cache that can't be used.
     """
-    _spec(config, encoder, encoder.dim)  # weights are checked before hours of work
+    if config.text_weight + config.image_weight <= 0:
+        raise DatasetRejected("weights of text and picture are both 0: one of them must be more")
     texts = [_key(encoder, b"text", text.encode()) if text else None for text in given.texts]
     pictures, problems = _picture_keys(encoder, given)
     with VectorCache.open(cache) as known:
