@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from tamis_pipeline import deepfm, evaluate, twotower
 from tamis_pipeline.bundle import BundleParts, write_bundle
-from tamis_pipeline.dataset import Dataset, Interactions, read_dataset
+from tamis_pipeline.dataset import Dataset, Interactions
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.split import Split, by_user, split
 from tamis_pipeline.vocabulary import ItemFields, item_fields, tokens
 from tamis_server.bundles import features
