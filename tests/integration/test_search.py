@@ -8,8 +8,9 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +19,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.engines import Recorder, bench_of, request
 from support.looks import DIM, SPEC, depicted_parts, picture, title_of
 from support.servers import Running, running
 from tamis.v1 import item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis.v1.catalog_service_pb2 import NewItem
-from tamis_client import AsyncTamisClient, InvalidRequest, NotOffered, TamisClient
+from tamis_client import (
+    AsyncTamisClient,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotOffered,
+    TamisClient,
+)
 from tamis_pipeline.bundle import ContentParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
+from tamis_server.app import build_engine
 from tamis_server.bundles.clip import Clip, fuse
 from tamis_server.bundles.loader import Content, load
+from tamis_server.domain.candidates import DegradationLevel, Mask
+from tamis_server.domain.context import Depiction, Event, UserState
+from tamis_server.domain.errors import DependencyFailed
+from tamis_server.settings import Settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
 BY_SIMILARITY = {"reranking": {"trade_off": 1.0}, "search": {"candidates": 500}}
@@ -38,6 +51,16 @@ def depicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundle") / "depicted"
     write_bundle(depicted_parts(tmp_path_factory.mktemp("clip")), directory)
     return directory
+
+
+class Gone:
+    """A state store that can't be reached."""
+
+    async def read(self, user_id: str, now: float) -> UserState:
+        raise DependencyFailed("store", "gone")
+
+    async def record(self, events: Sequence[Event]) -> Mask:
+        raise DependencyFailed("store", "gone")
 
 
 @asynccontextmanager
@@ -197,6 +220,51 @@ async def test_a_bundle_that_can_not_encode_says_so_and_what_is_missing(
         assert "not the CLIP" in (await refused(client)).message
         alike = await client.related_items(item_ids=["item-2"], page_size=50)
         assert any(pb.CANDIDATE_SOURCE_CONTENT in item.sources for item in alike.items)
+
+
+async def test_an_installation_that_can_not_encode_serves_the_rest_and_says_what_to_install(
+    depicted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not there
+    async with running(depicted) as server, connected(server) as client:
+        assert "pip install 'tamis[clip]'" in (await refused(client)).message
+        await client.upsert_items([new_item("worded", "red dress")])
+        answer = await client.recommend(user_id="user-3", page_size=100)
+        assert any(pb.CANDIDATE_SOURCE_CONTENT in item.sources for item in answer.items)
+
+
+async def test_a_search_whose_encoding_is_late_has_no_answer_and_holds_up_nobody(
+    depicted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, encode = threading.Event(), Clip.texts
+
+    def slow(clip: Clip, texts: Sequence[str]) -> np.ndarray:
+        if "slow" in texts:
+            go_on.wait(60)
+        return encode(clip, texts)
+
+    monkeypatch.setattr(Clip, "texts", slow)
+    sections = {"search": {"timeout_s": 0.2}}
+    async with running(depicted, sections) as server, connected(server) as client:
+        try:
+            with pytest.raises(DeadlineExceeded, match="search_encoding"):
+                await client.search(text="slow")
+            assert len((await client.recommend(user_id="user-3")).items) == 20
+        finally:
+            go_on.set()
+
+
+async def test_without_the_state_store_a_search_is_answered_by_similarity_and_says_so(
+    tmp_path: Path,
+) -> None:
+    shop = bench_of(depicted_parts(tmp_path / "clip"), tmp_path / "bundle")
+    engine = build_engine(shop.bundle, Gone(), Settings(), Recorder())
+    slate = await engine.search.run(request("ada", sought=Depiction("red dress")))
+    assert [cause.stage for cause in slate.causes] == ["user_state"]
+    assert slate.level is DegradationLevel.RETRIEVAL_ORDER
+    scores = slate.candidates.scores
+    assert scores[0] == pytest.approx(1, abs=1e-5)
+    assert len(slate.candidates) == 10
 
 
 async def test_recommendations_and_related_items_come_from_looks_too(
