@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.bundles.clip import Clip, fuse
 from tamis_server.bundles.manifest import ContentSpec
-from tamis_server.bundles.pictures import UnreadablePicture, decode
+from tamis_server.bundles.pictures import UnreadablePicture
 from tamis_server.domain.candidates import Vectors
 from tamis_server.domain.context import Depiction
 from tamis_server.domain.errors import FieldViolation, InvalidRequest
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
+Pixels = npt.NDArray[np.float32]
 _AT_ONCE = 8  # of one caller: what others search for goes in between
 
 
@@ -55,7 +53,7 @@ class ClipEncoder:
         readable, refused = [], {}
         for position, request in enumerate(requests):
             try:
-                readable.append([_read(depiction) for depiction in request])
+                readable.append([self._read(depiction) for depiction in request])
             except InvalidRequest as error:
                 refused[position] = error
         vectors = self._vectors([each for request in readable for each in request])
@@ -66,23 +64,22 @@ class ClipEncoder:
             for position in range(len(requests))
         ]
 
-    def _vectors(self, read: Sequence[tuple[str, Image | None]]) -> Vectors:
+    def _read(self, depiction: Depiction) -> tuple[str, Pixels | None]:
+        """Its text, and what the tower sees of its picture. Raises InvalidRequest."""
+        try:
+            pixels = self._clip.pixels(depiction.picture) if depiction.picture else None
+        except UnreadablePicture as error:
+            raise InvalidRequest([FieldViolation(depiction.picture_field, str(error))]) from None
+        return depiction.text.strip(), pixels
+
+    def _vectors(self, read: Sequence[tuple[str, Pixels | None]]) -> Vectors:
         said = [position for position, (text, _) in enumerate(read) if text]
-        shown = [position for position, (_, picture) in enumerate(read) if picture is not None]
+        shown = [position for position, (_, pixels) in enumerate(read) if pixels is not None]
         texts, images = np.zeros((2, len(read), self._clip.dim), np.float32)
         texts[said] = self._clip.texts([read[position][0] for position in said])
-        images[shown] = self._clip.images([picture for _, picture in read if picture is not None])
+        images[shown] = self._clip.images([pixels for _, pixels in read if pixels is not None])
         has_image = np.zeros(len(read), np.bool_)
         has_image[shown] = True
         self.texts += len(said)
         self.pictures += len(shown)
         return fuse(texts, images, has_image, self._spec)
-
-
-def _read(depiction: Depiction) -> tuple[str, Image | None]:
-    """Its text and its picture, decoded. Raises InvalidRequest."""
-    try:
-        picture = decode(depiction.picture) if depiction.picture else None
-    except UnreadablePicture as error:
-        raise InvalidRequest([FieldViolation(depiction.picture_field, str(error))]) from None
-    return depiction.text.strip(), picture
