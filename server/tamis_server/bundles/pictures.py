@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 PREPROCESSOR = "preprocessor_config.json"
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow knows some that run programs
 MOST_PIXELS = 50_000_000
 _CHANNELS = 3
 _PROCESSORS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
@@ -40,7 +41,7 @@ def decode(data: bytes) -> Image:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 an extra, and slow to import
 
     try:
-        with Image.open(BytesIO(data)) as opened:
+        with Image.open(BytesIO(data), formats=FORMATS) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise UnreadablePicture(
                     f"{opened.width} x {opened.height} pixels: at most {MOST_PIXELS} are allowed"
@@ -51,7 +52,7 @@ def decode(data: bytes) -> Image:
             white = Image.new("RGBA", opened.size, "white")
             return Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
     except UnidentifiedImageError:
-        raise UnreadablePicture("not a picture of a known format") from None
+        raise UnreadablePicture(f"not a picture of a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise UnreadablePicture(f"at most {MOST_PIXELS} pixels are allowed") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
