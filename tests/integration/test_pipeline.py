@@ -12,10 +12,14 @@ import pytest
 from rich.console import Console
 
 from tamis_pipeline import build as pipeline
-from tamis_pipeline import deepfm, twotower
+from tamis_pipeline import twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
 from tamis_pipeline.evaluate import questions
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.rankers import training
+from tamis_pipeline.rankers.deepfm import DeepFMConfig
+from tamis_pipeline.rankers.exposures import ExposureConfig
+from tamis_pipeline.rankers.training import TrainingConfig
 from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.shop.catalogue import make_products
 from tamis_pipeline.shop.export import write_shop
@@ -32,7 +36,8 @@ CONFIG = PipelineConfig(
         two_tower=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=2)
     ),
     ranking=RankingConfig(
-        deepfm=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=2, neighbours=50)
+        exposures=ExposureConfig(neighbours=50),
+        deepfm=DeepFMConfig(embedding=8, hidden=(32, 16, 16), training=TrainingConfig(epochs=2)),
     ),
 )
 
@@ -87,7 +92,7 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_was(
 
     progress = Progress(Console(file=StringIO()))
     with monkeypatch.context() as patched:
-        patched.setattr(deepfm, "train", stop)
+        patched.setattr(training, "train", stop)
         with pytest.raises(KeyboardInterrupt):
             pipeline.build(CONFIG, data, tmp_path / "tiny", "tiny", progress)
     assert not (tmp_path / "tiny").exists()
