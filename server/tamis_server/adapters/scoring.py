@@ -5,54 +5,26 @@ Requests wait only while as many runs are under way as may be; the next takes al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tamis_server.adapters.ranking_inputs import Inputs, RankingInputs, joined
 from tamis_server.batching.batcher import Batcher
-from tamis_server.bundles import ranking_inputs
 from tamis_server.bundles.loader import Bundle
-from tamis_server.bundles.ranking_inputs import PAIRING, PROBABILITIES, Inputs, RankingInputs
+from tamis_server.bundles.ranking_contract import (
+    BY_ROW,
+    PAIRING,
+    PROBABILITIES,
+    pairing_number,
+)
 from tamis_server.domain.candidates import Candidates, Scores
 from tamis_server.domain.context import Deadline, RequestContext
 from tamis_server.domain.errors import ContractViolation, DependencyFailed, Overloaded
 from tamis_server.domain.ports import Ranker
-
-Outputs = Mapping[str, npt.NDArray[Any]]
-_HISTORY = 50  # events, for a model that takes any number
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What a model reads and gives: shapes by name, the users' dimension first, -1: any."""
-
-    inputs: Mapping[str, tuple[int, ...]]
-    outputs: Sequence[str]
-
-    @property
-    def history(self) -> int:
-        """How many events it reads."""
-        lengths = [shape[1] for name, shape in self.inputs.items() if name.startswith("history_")]
-        return _HISTORY if -1 in lengths else max(lengths, default=0)
-
-
-class ScoringModel(Protocol):
-    """Runs one model."""
-
-    @property
-    def name(self) -> str: ...
-
-    async def signature(self, deadline: Deadline) -> Signature:
-        """Raises DependencyFailed."""
-
-    async def run(
-        self, inputs: Inputs, deadline: Deadline, check: Callable[[Outputs], None]
-    ) -> Outputs:
-        """Outputs by name, those of PROBABILITIES and PAIRING that it has. Raises
-        DependencyFailed, also where ``check`` raises it: then this answer was a failure."""
+from tamis_server.domain.scoring import Outputs, ScoringModel, Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +35,7 @@ class _Asked:
 
 
 class ModelRanker:
-    """Scores by a model; the items that came after its bundle, and it does not know, by ``light``."""
+    """Scores by a model; items that came after its bundle it may not know: then by ``light``."""
 
     def __init__(
         self,
@@ -87,7 +59,7 @@ class ModelRanker:
         self._shares = shares
         self._log_popularity = log_popularity
         self._timeout_s = timeout_s
-        self._pairing = ranking_inputs.pairing_number(bundle.manifest.pairing_id)
+        self._pairing = pairing_number(bundle.manifest.pairing_id)
         self._reads: tuple[Signature, RankingInputs] | None = None
         self._batcher = Batcher(model.name, self._run, workers=at_once, max_batch=users)
 
@@ -123,10 +95,10 @@ class ModelRanker:
         """probabilities float32[c, objectives] for each."""
         if any(each.inputs.keys() != asked[0].inputs.keys() for each in asked):
             raise DependencyFailed(self._model.name, "another model has taken its place")
-        inputs = ranking_inputs.joined([each.inputs for each in asked])
+        inputs = joined([each.inputs for each in asked])
         counts = [each.count for each in asked]
         last = Deadline(max(each.deadline.at for each in asked))
-        by_row = bool(ranking_inputs.BY_ROW & set(inputs))
+        by_row = bool(BY_ROW & set(inputs))
 
         def check(outputs: Outputs) -> None:
             self._check(outputs, counts, by_row)

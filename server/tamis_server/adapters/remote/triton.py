@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tamis_server.adapters.remote.triton_endpoint import Endpoint, ModelName, Outputs
-from tamis_server.adapters.scoring import Signature
+from tamis_server.adapters.remote.triton_endpoint import Endpoint, ModelName
+from tamis_server.bundles.ranking_contract import PAIRING, PROBABILITIES
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.scoring import Outputs, Signature
 from tamis_server.protection.hedging import RetryBudget
 
 _SLOW = 0.95  # a call slower than this share of the last ones is hedged
@@ -52,7 +53,7 @@ class TritonModel:
     ) -> Outputs:
         """Raises DependencyFailed."""
         signature = await self.signature(deadline)
-        outputs = tuple(name for name in ("probabilities", "pairing") if name in signature.outputs)
+        outputs = tuple(name for name in (PROBABILITIES, PAIRING) if name in signature.outputs)
         running: dict[asyncio.Task[Outputs], Endpoint] = {}
 
         def start(endpoint: Endpoint) -> None:
@@ -60,6 +61,7 @@ class TritonModel:
             running[asyncio.create_task(call)] = endpoint
 
         first, second = self._choose(), None
+        failure: BaseException | None = None
         start(first)
         self._budget.called()
         patience = first.latencies.quantile(_SLOW)
@@ -70,19 +72,21 @@ class TritonModel:
                 )
                 for task in done:
                     endpoint = running.pop(task)
-                    if task.exception() is None:
+                    failure = DependencyFailed(self.name, "was cancelled")
+                    if task.cancelled():
+                        continue
+                    failure = task.exception()
+                    if failure is None:
                         if endpoint is second and running:
                             first.breaker.failed()  # beaten by one that started later
                         return task.result()
-                    failure = task.exception()
                 patience = None
                 if second is None:
                     second = self._second(first, deadline)
                     if second is not None:
                         start(second)
-                if not running:
+                if not running and failure is not None:
                     self._signature = None
-                    assert failure is not None
                     raise failure
         finally:
             for task in running:

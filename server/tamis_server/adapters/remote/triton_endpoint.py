@@ -15,10 +15,10 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.scoring import Outputs
 from tamis_server.protection.breaker import Breaker, BreakerPolicy, State
 from tamis_server.protection.hedging import Latencies
 
-Outputs = Mapping[str, npt.NDArray[Any]]
 # given to tritonclient they replace its own: message lengths have to be said again
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
