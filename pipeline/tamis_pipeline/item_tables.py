@@ -36,12 +36,14 @@ def knowing_items(model: bytes, item_fields: Int32, item_dense: Float32, pairing
     first = graph.input[0]
     nodes += [
         helper.make_node("Shape", [first.name], ["users_of_run"], start=0, end=1),
-        helper.make_node("Expand", ["pairing_number", "users_of_run"], [PAIRING]),
+        helper.make_node("Concat", ["users_of_run", "one_number"], ["pairing_shape"], axis=0),
+        helper.make_node("Expand", ["pairing_number", "pairing_shape"], [PAIRING]),
     ]
-    users = _shape(first)[:1]
-    graph.output.append(helper.make_tensor_value_info(PAIRING, TensorProto.INT64, users))
+    shape = [*_shape(first)[:1], 1]  # Triton wants a dimension beside the users'
+    graph.output.append(helper.make_tensor_value_info(PAIRING, TensorProto.INT64, shape))
     constants: dict[str, npt.NDArray[Any]] = {
-        "pairing_number": np.array([pairing_number(pairing_id)], np.int64),
+        "pairing_number": np.array([[pairing_number(pairing_id)]], np.int64),
+        "one_number": np.array([1], np.int64),
         "first_row": np.array(0, np.int32),
         "last_row": np.array(item_fields.shape[0] - 1, np.int32),
         "table_of_fields": item_fields,

@@ -60,6 +60,9 @@ def configuration(name: str, graph: onnx.GraphProto) -> triton.ModelConfig:
     constants = {each.name for each in graph.initializer}
     inputs = [each for each in graph.input if each.name not in constants]
     batched = all(_shape(each)[:1] == [-1] for each in (*inputs, *graph.output))
+    for each in (*inputs, *graph.output):
+        if not _shape(each)[batched:]:
+            raise ValueError(f"tensor {each.name}: Triton wants a dimension beside the batch's")
     config = triton.ModelConfig(
         name=name,
         backend="onnxruntime",

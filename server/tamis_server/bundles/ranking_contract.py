@@ -18,7 +18,7 @@ history_ages     float32[b, h]            ``features.ages``
 ===============  =======================  =========================================================
 
 It gives ``probabilities`` float32[b, c, objectives], in the manifest's order; one that knows items
-by their rows also gives ``pairing`` int64[b]: ``pairing_number`` of the bundle it was made with.
+by their rows also gives ``pairing`` int64[b, 1]: ``pairing_number`` of the bundle it was made with.
 """
 
 from __future__ import annotations
