@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tamis_pipeline.deepfm import DeepFMConfig
+from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.twotower import TwoTowerConfig
 from tamis_server.bundles.manifest import IndexSpec
 from tamis_server.domain.errors import FailureCategory, TamisError
@@ -85,6 +86,7 @@ class PipelineConfig(_Section):
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     gates: GatesConfig = GatesConfig()
+    drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 
