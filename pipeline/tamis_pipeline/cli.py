@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from tamis_pipeline.clip import cli as clip
+from tamis_pipeline.embedding.cli import embed
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.shop.cli import shop
 from tamis_server.bundles.manifest import read_manifest
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="From data to a bundle.", no_args_is_help=True)
 app.command()(shop)
+app.command()(embed)
+app.add_typer(clip.app, name="clip")
 
 
 _MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
