@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline import bundle, evaluate, preparation, provenance, ranking, twotower, vocabulary
+from tamis_pipeline import bundle, preparation, provenance, ranking, twotower, vocabulary
 from tamis_pipeline.bundle import BundleParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.evaluation import report
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.twotower import Towers
@@ -111,7 +112,7 @@ class Pipeline:
         config = self._config
         return self._work.value(
             "evaluate",
-            lambda: evaluate.measure(
+            lambda: report.measure(
                 draft.value,
                 prepared.value,
                 towers.value,
@@ -120,15 +121,15 @@ class Pipeline:
                 self._progress,
             ),
             of=[prepared, towers, ranker, draft],
-            settings=[config.split, config.ranking, config.seed],
-            code=[evaluate, "tamis_server.__main__"],  # it asks a server
+            settings=[config.split, config.ranking, config.evaluation, config.seed],
+            code=[report, "tamis_server.__main__"],  # it asks a server
         )
 
     def seal(self, out: Path) -> Manifest:
         """Put the bundle to ``out``, replacing what was there only once all is on disk."""
-        draft, report = self.index, self.evaluate
+        draft, measured = self.index, self.evaluate
         with self._progress.stage("seal"):
-            return seal(draft.value, report.value, out)
+            return seal(draft.value, measured.value, out)
 
     def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranker) -> BundleParts:
         tables = ranking.item_tables(prepared, towers)

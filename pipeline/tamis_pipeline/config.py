@@ -65,6 +65,14 @@ class RankingConfig(_Section):
     deepfm: DeepFMConfig = DeepFMConfig()
 
 
+class EvaluationConfig(_Section):
+    """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
+
+    baselines: tuple[Literal["item-kNN", "EASE", "ALS", "BPR"], ...] = (
+        "item-kNN", "EASE", "ALS", "BPR",
+    )  # fmt: skip
+
+
 class PipelineConfig(_Section):
     """All of it. seed: the same seed, input, configuration and code make the same bundle."""
 
@@ -74,6 +82,7 @@ class PipelineConfig(_Section):
     popularity: PopularityConfig = PopularityConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 

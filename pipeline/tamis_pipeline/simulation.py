@@ -10,8 +10,10 @@ Figures measured on it say that the machinery works, not how well people would b
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ import polars as pl
 from scipy.sparse import csr_matrix
 
 from tamis_pipeline.dataset import OWN_COLUMNS
+from tamis_pipeline.directory import replacing
+from tamis_pipeline.readers import read_catalogue
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -36,8 +40,9 @@ _LEADING = (3, 200)  # how many values the attribute has that a session is about
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """codes int64[items] of each category, -1 where there is none; words float32[items,
-    _WORDS]: of each item its frequent words, a row of unit length; numbers float64[items] in standard deviations, 0 where there is none."""
+    """codes int64[items] of each category, -1 where there is none; words [items, _WORDS]: each
+    item's frequent words, a row of unit length; numbers float64[items] in standard deviations, 0
+    where there is none; leading: the category that a session is about."""
 
     codes: list[Int64]
     words: csr_matrix
@@ -58,12 +63,27 @@ def simulate(items: pl.DataFrame, users: int, seed: int) -> pl.DataFrame:
     for number in range(users):
         rng = np.random.default_rng([seed, 1, number])
         events += [(f"user-{number:05d}", *event) for event in _live(shelf, rng)]
-    frame = pl.DataFrame(
-        events, schema=["user_id", "row", "timestamp", "event_type"], orient="row"
-    )
+    frame = pl.DataFrame(events, schema=["user_id", "row", "timestamp", "event_type"], orient="row")
     named = items.select(pl.col("item_id").cast(pl.String), row=pl.int_range(pl.len()))
     joined = frame.join(named, on="row").sort("timestamp", "user_id", "row")
     return joined.select("user_id", "item_id", "timestamp", "event_type")
+
+
+def write(kind: str, source: Path, out: Path, users: int, seed: int) -> int:
+    """A data set at ``out`` of the catalogue in ``source``, its pictures copied, and ``simulate``'s
+    behaviour; the number of events. ``kind`` is one of ``READERS``. Raises DatasetRejected."""
+    items = read_catalogue(kind, source)
+    events = simulate(items, users, seed)
+    with replacing(out) as temporary:
+        items.write_parquet(temporary / "items.parquet")
+        events.write_parquet(temporary / "interactions.parquet")
+        images = items["image"].drop_nulls().to_list() if "image" in items.columns else []
+        for image in images:
+            outside = Path(image).is_absolute() or ".." in Path(image).parts
+            if not outside and (source / image).is_file():
+                (temporary / image).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / image, temporary / image)
+    return len(events)
 
 
 def _shelf(items: pl.DataFrame, rng: np.random.Generator) -> _Shelf:
@@ -170,7 +190,8 @@ def _session(
 
 def _softmax(logits: Float64) -> Float64:
     weights: Float64 = np.exp(logits - logits.max())
-    return weights / weights.sum()
+    total: Float64 = weights / weights.sum()
+    return total
 
 
 def _chance(logit: float) -> float:

@@ -31,7 +31,7 @@ class Method:
     pages: Int32
     deep: Int32
 
-    def take(self, which: npt.NDArray[np.bool_]) -> Method:
+    def take(self, which: npt.NDArray[Any]) -> Method:
         return Method(self.pages[which], self.deep[which])
 
 
@@ -96,9 +96,7 @@ def judge(
 def means(methods: Mapping[str, Method], relevant: Sequence[Int32]) -> dict[str, dict[str, float]]:
     """Accuracy alone, without intervals."""
     return {
-        name: dict(
-            zip(ACCURACY, accuracy(method, relevant).mean(axis=0).tolist(), strict=True)
-        )
+        name: dict(zip(ACCURACY, accuracy(method, relevant).mean(axis=0).tolist(), strict=True))
         for name, method in methods.items()
     }
 

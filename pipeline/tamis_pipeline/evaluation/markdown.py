@@ -62,11 +62,12 @@ def segment_tables(report: Mapping[str, Any]) -> str:
 
 
 def retrieval(report: Mapping[str, Any]) -> str:
+    columns = ("Recall@100", "Recall@500")
     rows = [
-        [name, *(f"{found[metric]:.4f}" if metric in found else "" for metric in found)]
+        [name, *(f"{found[metric]:.4f}" if metric in found else "" for metric in columns)]
         for name, found in report["retrieval"].items()
     ]
-    return "## Retrieval\n\n" + table(["", "Recall@100", "Recall@500"], rows)
+    return "## Retrieval\n\n" + table(["", *columns], rows)
 
 
 def stages(report: Mapping[str, Any]) -> str:
@@ -79,22 +80,23 @@ def stages(report: Mapping[str, Any]) -> str:
             if name.startswith("count ") and value
         )
         flow = [f"{stage[way]:.1f}" if stage[way] else "" for way in ("in", "out")]
-        rows.append([stage["stage"], *flow, f"{stage['ms']:.2f}", counts])
+        rows.append([stage["stage"], *flow, counts])
     lost = report["relevant items not available"]
     return (
         "## A request, on average\n\n"
-        + table(["stage", "in", "out", "ms", "counts"], rows)
+        + table(["stage", "in", "out", "counts"], rows)
         + f"\n\nOf the relevant items {lost:.2%} are not available, and can't be recommended."
     )
 
 
 def ranker(report: Mapping[str, Any]) -> str:
-    rows = [
-        [name, *(f"{found[metric]:.4f}" for metric in ("AUC", "GAUC", "logloss", "ECE"))]
-        for name, found in report["ranker"].items()
-        if isinstance(found, Mapping)
-    ]
-    return "## Ranker\n\n" + table(["", "AUC", "GAUC", "logloss", "ECE"], rows) if rows else ""
+    """By objective, where there are several; else its one figure."""
+    found = report["ranker"]
+    heads = {name: each for name, each in found.items() if isinstance(each, Mapping)}
+    columns = ("AUC", "GAUC", "logloss", "ECE")
+    rows = [[name, *(f"{each[metric]:.4f}" for metric in columns)] for name, each in heads.items()]
+    text = table(["", *columns], rows) if rows else f"AUC {found['AUC']:.4f}."
+    return f"## Ranker\n\n{text}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

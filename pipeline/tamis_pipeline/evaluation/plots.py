@@ -11,9 +11,7 @@ _WIDTH = 720
 _PLOT = _WIDTH - _LABEL - 70
 
 
-def bars(
-    values: Mapping[str, float], bounds: Mapping[str, Sequence[float]], title: str
-) -> str:
+def bars(values: Mapping[str, float], bounds: Mapping[str, Sequence[float]], title: str) -> str:
     """A horizontal bar a method, with its interval as a whisker where it has one."""
     top = max([*values.values(), *(high for _, high in bounds.values()), 1e-9])
     scale = _PLOT / (top * 1.05)
@@ -32,9 +30,7 @@ def bars(
     return _svg(len(values) * _ROW + 36, title, marks)
 
 
-def groups(
-    values: Mapping[str, Mapping[str, float]], title: str
-) -> str:
+def groups(values: Mapping[str, Mapping[str, float]], title: str) -> str:
     """A group of dots a row (segment), one dot a method, on one scale."""
     top = max([value for row in values.values() for value in row.values()] + [1e-9])
     scale = _PLOT / (top * 1.05)
