@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from tamis_pipeline.directory import replacing
 from tamis_pipeline.evaluation.markdown import markdown
 from tamis_pipeline.evaluation.page import page
+from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
 Float32 = npt.NDArray[np.float32]
@@ -178,10 +180,24 @@ def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
         (directory / fmt.VOCABULARY).write_text(vocabulary + "\n", "utf-8")
     if parts.neighbours is not None:
         _save(directory / fmt.NEIGHBOURS, pairing, parts.neighbours)
-    for name, model in parts.models.items():
+    _fill_models(directory, parts)
+
+
+def _fill_models(directory: Path, parts: BundleParts) -> None:
+    """The model repository. The towers of CLIP are in it by a second name, not a second time."""
+    models, towers = dict(parts.models), {}
+    if parts.content is not None and parts.content.clip is not None:
+        towers = {
+            f"clip_{side}/1/{MODEL}": f"{fmt.CLIP}/{side}.onnx" for side in ("text", "vision")
+        }
+        models.update((path, (directory / file).read_bytes()) for path, file in towers.items())
+    for name, content in {**models, **configurations(models)}.items():
         path = directory / fmt.MODELS / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model)
+        if name in towers:
+            os.link(directory / towers[name], path)
+        else:
+            path.write_bytes(content)
 
 
 def _save(path: Path, pairing: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

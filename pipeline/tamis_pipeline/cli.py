@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from tamis_pipeline.clip import cli as clip
+from tamis_pipeline.embedding.cli import embed
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.shop.cli import shop
+from tamis_server.bundles.manifest import read_manifest
 
 if TYPE_CHECKING:
     from tamis_pipeline.config import PipelineConfig
 
 app = typer.Typer(help="From data to a bundle.", no_args_is_help=True)
 app.command()(shop)
+app.command()(embed)
+app.add_typer(clip.app, name="clip")
 
 
 _MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
@@ -101,6 +106,33 @@ def simulate(
     """Give a catalogue made-up users, to try the pipeline before there are any."""
     events = _of_the_training_extra("simulation").write(kind, source, out, users, seed)
     Console(stderr=True).print(f"{out}: {events} events of {users} made-up users", markup=False)
+
+
+@app.command()
+def publish(
+    bundle: Annotated[Path, typer.Option(help="Directory of the bundle.")],
+    to: Annotated[str, typer.Option(help="A directory, or s3://bucket/prefix.")],
+    config: Config = "default",
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever was measured.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Make a bundle the one that is served, unless it is worse by more than the configuration's
+    gates allow: then exit status 3."""
+    gates, publishing = _of_the_training_extra("gates"), _of_the_training_extra("publish")
+    margins = _settings(config, None).gates.margins
+    try:
+        verdicts = publishing.publish(bundle, publishing.store_of(to), margins, force)
+    except gates.NotPromoted as refused:
+        Console(stderr=True).print(f"tamis: {refused}", markup=False, soft_wrap=True)
+        sys.exit(3)
+    bundle_id = read_manifest(bundle).bundle_id
+    if as_json:
+        compared = [asdict(each) for each in verdicts]
+        typer.echo(json.dumps({"bundle_id": bundle_id, "compared": compared}))
+        return
+    for verdict in verdicts:
+        typer.echo(verdict)
+    typer.echo(f"{bundle_id} is served from {to}")
 
 
 @app.command("config")

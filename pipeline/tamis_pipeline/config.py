@@ -73,6 +73,16 @@ class EvaluationConfig(_Section):
     )  # fmt: skip
 
 
+class GatesConfig(_Section):
+    """margins: by how much a new bundle may measure less than the one served; metrics are paths
+    into evaluation.json, higher is better."""
+
+    margins: dict[str, float] = {
+        "methods/whole funnel/Recall@20": 0.01,
+        "methods/whole funnel/NDCG@20": 0.01,
+    }
+
+
 class PipelineConfig(_Section):
     """All of it. seed: the same seed, input, configuration and code make the same bundle."""
 
@@ -83,6 +93,7 @@ class PipelineConfig(_Section):
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gates: GatesConfig = GatesConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 
