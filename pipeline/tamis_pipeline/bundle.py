@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,16 @@ def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
         return _fill(temporary, parts)
 
 
-def seal(draft: Path, evaluation: Mapping[str, Any], out: Path) -> fmt.Manifest:
-    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured."""
+def seal(
+    draft: Path,
+    evaluation: Mapping[str, Any],
+    out: Path,
+    beside: Callable[[fmt.Manifest], Mapping[str, str]],
+) -> fmt.Manifest:
+    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured.
+
+    beside: texts by the name of a file that lies in the directory but is no part of the bundle.
+    """
     with replacing(out) as temporary:
         shutil.copytree(draft, temporary, dirs_exist_ok=True)
         write_report(temporary, evaluation)
@@ -102,6 +110,8 @@ def seal(draft: Path, evaluation: Mapping[str, Any], out: Path) -> fmt.Manifest:
             update={"files": files, "bundle_id": fmt.bundle_id(manifest.name, files)}
         )
         _write_manifest(temporary, manifest)
+        for name, text in beside(manifest).items():
+            (temporary / name).write_text(text, "utf-8")
         return manifest
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tamis_pipeline.deepfm import DeepFMConfig
+from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.twotower import TwoTowerConfig
 from tamis_server.bundles.manifest import IndexSpec
 from tamis_server.domain.errors import FailureCategory, TamisError
@@ -94,6 +95,7 @@ class PipelineConfig(_Section):
     ranking: RankingConfig = RankingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
+    drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 

@@ -80,14 +80,11 @@ CLIP_FILES = tuple(
     )
 )
 # What is of use only together: a bundle that has one of a group has all of it.
-TOGETHER = (
-    (CONTENT, CONTENT_INDEX),
-    CLIP_FILES,
-    (ITEM_TOWER, VOCABULARY),
-    (REPORT_TEXT, REPORT_PAGE),
-)
+TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
 _MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
-_OPTIONAL = frozenset({*(name for group in TOGETHER for name in group), NEIGHBOURS})
+_OPTIONAL = frozenset(
+    {*(name for group in TOGETHER for name in group), NEIGHBOURS, REPORT_TEXT, REPORT_PAGE}
+)
 
 # h = sum_i kind_weight[kind_i] * recency[i] * history_table[row_i] / (sum of the absolute weights),
 # i = 0 for the latest event; query = normalise(h @ skip + relu(h @ w1 + b1) @ w2 + b2)
