@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.rankers import objectives
 from tamis_pipeline.rankers.boosted import BoostedConfig
 from tamis_pipeline.rankers.deepfm import DeepFMConfig
@@ -83,6 +84,14 @@ class RankingConfig(_Section):
         return models
 
 
+class EvaluationConfig(_Section):
+    """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
+
+    baselines: tuple[Literal["item-kNN", "EASE", "ALS", "BPR"], ...] = (
+        "item-kNN", "EASE", "ALS", "BPR",
+    )  # fmt: skip
+
+
 class GatesConfig(_Section):
     """margins: by how much a new bundle may measure less than the one served; metrics are paths
     into evaluation.json, higher is better."""
@@ -102,7 +111,9 @@ class PipelineConfig(_Section):
     popularity: PopularityConfig = PopularityConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
+    drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 

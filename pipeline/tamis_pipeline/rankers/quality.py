@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from tamis_pipeline.rankers.exposures import Exposures
 from tamis_pipeline.rankers.objectives import labels
 from tamis_server.bundles.manifest import Objective
 
-Quality = dict[str, dict[str, float]]
+Quality = dict[str, dict[str, Any]]
 
 
 def quality(
@@ -23,7 +24,8 @@ def quality(
     objectives: Sequence[Objective],
 ) -> Quality:
     """By objective: AUC, GAUC, and of the probabilities that ``fits`` make of logits
-    float32[n, c, o] logloss and ECE, with that of the logits as they are beside it."""
+    float32[n, c, o] logloss and ECE, with that of the logits as they are beside it, and what was
+    foretold and came in each bin."""
     there, hits = lists.items >= 0, labels(lists.outcomes, objectives) > 0
     groups = np.repeat(np.arange(len(lists)), lists.items.shape[1])[there.ravel()]
     found: Quality = {}
@@ -32,6 +34,7 @@ def quality(
         wanted[:, 0] = hits[:, head]
         wanted, scores = wanted[there], logits[..., head][there].astype(np.float64)
         calibrated = fit.probabilities(scores)
+        foretold, came, _ = metrics.reliability(wanted, calibrated)
         found[objective.name] = {
             "AUC": metrics.auc(wanted, scores),
             "GAUC": metrics.gauc(wanted, scores, groups),
@@ -39,5 +42,7 @@ def quality(
             "ECE": metrics.ece(wanted, calibrated),
             "ECE uncalibrated": metrics.ece(wanted, Platt(1.0, 0.0).probabilities(scores)),
             "rate": float(wanted.mean()),
+            "foretold": foretold.tolist(),
+            "came": came.tolist(),
         }
     return found
