@@ -13,6 +13,7 @@ _OF_SEGMENTS = ("Recall@100", "Recall@20", "HR@10", "NDCG@20")
 def markdown(report: Mapping[str, Any]) -> str:
     """The whole report."""
     parts = [f"# {report['data set']}", introduction(report), methods(report), versus(report)]
+    parts.append(given(report))
     parts += [segment_tables(report), retrieval(report), stages(report), ranker(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -44,6 +45,16 @@ def versus(report: Mapping[str, Any]) -> str:
         for name, leads in report["differences"].items()
     ]
     return "## Whole funnel less the other\n\n" + table(["", *columns], rows)
+
+
+def given(report: Mapping[str, Any]) -> str:
+    """The published protocol with negatives, where the data set has them."""
+    columns = ("HR@10", "NDCG@10")
+    rows = [
+        [name, *("{:.4f} ({:.4f} to {:.4f})".format(*found[metric]) for metric in columns)]
+        for name, found in report["given negatives"].items()
+    ]
+    return "## Against the given negatives\n\n" + table(["", *columns], rows) if rows else ""
 
 
 def segment_tables(report: Mapping[str, Any]) -> str:

@@ -41,6 +41,7 @@ def page(report: Mapping[str, Any]) -> str:
         f"<h1>{title}</h1><p>{escape(markdown.introduction(report))}</p>",
         _section("Methods", _method_plots(report), markdown.methods(report)),
         _section("Lead of the whole funnel", "", _tables_of(markdown.versus(report))),
+        _section("Against the given negatives", "", _tables_of(markdown.given(report))),
         _section("Segments", _segment_plot(report), _tables_of(markdown.segment_tables(report))),
         _section("Retrieval", "", _tables_of(markdown.retrieval(report))),
         _section("A request, on average", _flow(report), _tables_of(markdown.stages(report))),
