@@ -34,12 +34,14 @@ _PREFIX = "CANDIDATE_SOURCE_"
 class Answers:
     """pages int32[asked, page]: what was recommended, -1 padded; ranked int32[asked, depth]: what
     a page of depth holds, nearly all that was ranked; sources: which of ``ranked`` each candidate
-    source had found, bool[asked, depth]; stages: means over the requests for pages."""
+    source had found, bool[asked, depth]; stages: means over the requests for pages; degraded: how
+    many pages were not of full quality."""
 
     pages: Int32
     ranked: Int32
     sources: Mapping[str, Mask]
     stages: Sequence[Mapping[str, Any]]
+    degraded: int
 
 
 class Client:
@@ -60,7 +62,7 @@ class Client:
         pages = np.full((len(asked), page), -1, np.int32)
         ranked = np.full((len(asked), depth), -1, np.int32)
         sources: dict[str, Mask] = defaultdict(lambda: np.zeros(ranked.shape, np.bool_))
-        traces = []
+        traces, degraded = [], 0
         with self._connected(len(asked)) as (client, advance):
             for number, question in enumerate(asked):
                 user_id = self._user_ids[question.user]
@@ -70,13 +72,14 @@ class Client:
                 )
                 pages[number, : len(shown.items)] = self._rows(shown)
                 traces.append(shown.trace)
+                degraded += shown.degradation.level != pb.DEGRADATION_LEVEL_FULL
                 long = client.recommend(user_id=user_id, context=context, page_size=depth)
                 ranked[number, : len(long.items)] = self._rows(long)
                 for place, item in enumerate(long.items):
                     for source in item.sources:
                         sources[_name(source)][number, place] = True
                 advance()
-        return Answers(pages, ranked, dict(sorted(sources.items())), stages(traces))
+        return Answers(pages, ranked, dict(sorted(sources.items())), stages(traces), degraded)
 
     def places(self, held_out: HeldOut, times: Sequence[float]) -> Int64:
         """int64[n]: the place of each held-out item, all but it and its negatives being excluded;
@@ -144,6 +147,8 @@ def server(bundle: Path) -> Iterator[str]:
     """A Tamis server of its own on a free port, that remembers nothing. Yields host:port."""
     command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
     command += ["--listen", "127.0.0.1:0", "--set", "server.access_log=false"]
+    # quality is measured, not speed: on a busy machine no source shall be given up
+    command += ["--set", "retrieval.source_timeout_s=30", "--set", "ranking.timeout_s=30"]
     with (
         TemporaryDirectory() as state,
         subprocess.Popen(  # noqa: S603 ours

@@ -96,7 +96,7 @@ def stages(report: Mapping[str, Any]) -> str:
     return (
         "## A request, on average\n\n"
         + table(["stage", "in", "out", "counts"], rows)
-        + f"\n\nOf the relevant items {lost:.2%} are not available, and can't be recommended."
+        + f"\n\nDegraded answers: {report['degraded answers']}. Of the relevant items {lost:.2%} are not available, and can't be recommended."
     )
 
 

@@ -24,7 +24,6 @@ table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabu
   white-space: nowrap; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--rule); }
 th { color: var(--faint); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-tbody tr:first-child td { font-weight: 600; }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
 svg .title { font-weight: 600; font-size: 14px; } svg .first { fill: var(--first); }
 svg .bar, svg .dot { fill: var(--other); } svg .outline { fill: none; stroke: var(--other); }

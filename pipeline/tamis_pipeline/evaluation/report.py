@@ -77,6 +77,7 @@ def measure(
         },
         "retrieval": retrieval.recalls(found[TOWERS], methods[FUNNEL].deep, answers, relevant),
         "stages": answers.stages,
+        "degraded answers": answers.degraded,
         "given negatives": _given(data.held_out, client, scorers, asked, config),
         "relevant items not available": float(
             np.mean([1.0 - available[rows].mean() for rows in relevant])
