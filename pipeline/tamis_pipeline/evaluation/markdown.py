@@ -96,18 +96,18 @@ def stages(report: Mapping[str, Any]) -> str:
     return (
         "## A request, on average\n\n"
         + table(["stage", "in", "out", "counts"], rows)
-        + f"\n\nDegraded answers: {report['degraded answers']}. Of the relevant items {lost:.2%} are not available, and can't be recommended."
+        + f"\n\nDegraded answers: {report['degraded answers']}. "
+        + f"Of the relevant items {lost:.2%} are not available, and can't be recommended."
     )
 
 
 def ranker(report: Mapping[str, Any]) -> str:
-    """By objective, where there are several; else its one figure."""
+    """Every model by every objective, on whole candidate lists."""
     found = report["ranker"]
     heads = {name: each for name, each in found.items() if isinstance(each, Mapping)}
     columns = ("AUC", "GAUC", "logloss", "ECE")
     rows = [[name, *(f"{each[metric]:.4f}" for metric in columns)] for name, each in heads.items()]
-    text = table(["", *columns], rows) if rows else f"AUC {found['AUC']:.4f}."
-    return f"## Ranker\n\n{text}"
+    return "## Ranker\n\n" + table(["", *columns], rows)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
