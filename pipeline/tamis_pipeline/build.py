@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from tamis_pipeline import (
     bundle,
-    evaluate,
     leakage,
     preparation,
     provenance,
@@ -32,6 +31,7 @@ from tamis_pipeline import (
 from tamis_pipeline.bundle import BundleParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.drift import drift
+from tamis_pipeline.evaluation import report
 from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
@@ -138,7 +138,7 @@ class Pipeline:
 
         def measure() -> dict[str, Any]:
             require_no_leak(draft.value, prepared.value.parts, data.user_ids)
-            return evaluate.measure(
+            return report.measure(
                 draft.value, prepared.value, towers.value, ranker.value, config, self._progress
             )
 
@@ -146,14 +146,14 @@ class Pipeline:
             "evaluate",
             measure,
             of=[prepared, towers, ranker, draft],
-            settings=[config.split, config.ranking, config.seed],
-            code=[evaluate, leakage, "tamis_server.__main__"],  # it asks a server
+            settings=[config.split, config.ranking, config.evaluation, config.seed],
+            code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )
 
     def seal(self, out: Path) -> Manifest:
         """Put the bundle and its run.json to ``out``, replacing what was there only once all is on
         disk."""
-        draft, report = self.index, self.evaluate
+        draft, measured = self.index, self.evaluate
         seen, drifted = self.statistics.value, self._drift(out)
 
         def run(manifest: Manifest) -> dict[str, str]:
@@ -170,7 +170,7 @@ class Pipeline:
             return {RUN: made.model_dump_json(indent=1) + "\n"}
 
         with self._progress.stage("seal"):
-            return seal(draft.value, report.value, out, run)
+            return seal(draft.value, measured.value, out, run)
 
     def _drift(self, out: Path) -> tuple[str, ...]:
         """What changed since the run whose bundle is at ``out``."""

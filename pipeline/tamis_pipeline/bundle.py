@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis_pipeline.directory import replacing
+from tamis_pipeline.evaluation.markdown import markdown
+from tamis_pipeline.evaluation.page import page
 from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
@@ -100,9 +102,10 @@ def seal(
     """
     with replacing(out) as temporary:
         shutil.copytree(draft, temporary, dirs_exist_ok=True)
-        _write_evaluation(temporary, evaluation)
+        write_report(temporary, evaluation)
         manifest = fmt.read_manifest(draft)
-        files = {**manifest.files, fmt.EVALUATION: _entry(temporary / fmt.EVALUATION)}
+        measured = (fmt.EVALUATION, fmt.REPORT_TEXT, fmt.REPORT_PAGE)
+        files = {**manifest.files, **{name: _entry(temporary / name) for name in measured}}
         manifest = manifest.model_copy(
             update={"files": files, "bundle_id": fmt.bundle_id(manifest.name, files)}
         )
@@ -110,6 +113,14 @@ def seal(
         for name, text in beside(manifest).items():
             (temporary / name).write_text(text, "utf-8")
         return manifest
+
+
+def write_report(directory: Path, evaluation: Mapping[str, Any]) -> None:
+    """evaluation.json, report.md and report.html into ``directory``, made where absent."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_evaluation(directory, evaluation)
+    (directory / fmt.REPORT_TEXT).write_text(markdown(evaluation), "utf-8")
+    (directory / fmt.REPORT_PAGE).write_text(page(evaluation), "utf-8")
 
 
 def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
@@ -156,7 +167,7 @@ def _entry(path: Path) -> fmt.FileEntry:
 
 
 def _write_evaluation(directory: Path, evaluation: Mapping[str, Any]) -> None:
-    text = json.dumps(evaluation, indent=2, sort_keys=True)
+    text = json.dumps(evaluation, indent=2)
     (directory / fmt.EVALUATION).write_text(text + "\n", "utf-8")
 
 

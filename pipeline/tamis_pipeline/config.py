@@ -66,6 +66,14 @@ class RankingConfig(_Section):
     deepfm: DeepFMConfig = DeepFMConfig()
 
 
+class EvaluationConfig(_Section):
+    """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
+
+    baselines: tuple[Literal["item-kNN", "EASE", "ALS", "BPR"], ...] = (
+        "item-kNN", "EASE", "ALS", "BPR",
+    )  # fmt: skip
+
+
 class GatesConfig(_Section):
     """margins: by how much a new bundle may measure less than the one served; metrics are paths
     into evaluation.json, higher is better."""
@@ -85,6 +93,7 @@ class PipelineConfig(_Section):
     popularity: PopularityConfig = PopularityConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
     drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
