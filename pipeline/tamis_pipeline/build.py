@@ -15,9 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tamis_pipeline import (
     bundle,
     leakage,
@@ -35,13 +32,12 @@ from tamis_pipeline.evaluation import report
 from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.run import RUN, Run, read_run
 from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
 from tamis_pipeline.workspace import Kept, Workspace, open_workspace
 from tamis_server.bundles.manifest import Manifest
-
-Ranker = tuple[dict[str, npt.NDArray[np.float32]], float]
 
 
 class Pipeline:
@@ -107,7 +103,7 @@ class Pipeline:
         )
 
     @cached_property
-    def ranker(self) -> Kept[Ranker]:
+    def ranker(self) -> Kept[Ranked]:
         prepared, towers, config = self.read, self.retrieval, self._config
         return self._work.value(
             "ranker",
@@ -182,7 +178,7 @@ class Pipeline:
             self._progress.note(f"changed since the bundle at {out}: {finding}")
         return tuple(map(str, found))
 
-    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranker) -> BundleParts:
+    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranked) -> BundleParts:
         tables = ranking.item_tables(prepared, towers)
         return BundleParts(
             name=self._name,
@@ -196,7 +192,9 @@ class Pipeline:
             popularity=prepared.popularity,
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
-            ranker=ranker[0],
+            ranker=ranker.params,
+            models=ranker.models,
+            objectives=self._config.ranking.objectives,
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,
