@@ -79,4 +79,4 @@ def _exchange(one: Path, other: Path) -> bool:
     except AttributeError:
         return False
     names = (os.fsencode(one), os.fsencode(other))
-    return rename(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0
+    return bool(rename(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)

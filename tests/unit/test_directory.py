@@ -34,9 +34,14 @@ def test_what_was_there_is_replaced_and_nothing_else_left(
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     write(tmp_path / "out", "old")
-    with pytest.raises(OSError, match="full"), replacing(tmp_path / "out") as temporary:
-        (temporary / "a").write_text("new")
-        raise OSError("full")
+
+    def fail() -> None:
+        with replacing(tmp_path / "out") as temporary:
+            (temporary / "a").write_text("new")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert (tmp_path / "out" / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -51,7 +56,7 @@ def test_who_looks_always_finds_it(tmp_path: Path) -> None:
     def look() -> None:
         while not done.is_set():
             try:
-                os.stat(out)
+                out.stat()
             except FileNotFoundError:
                 missing.append(1)
 
