@@ -20,7 +20,8 @@ import optax
 
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.split import by_user
-from tamis_pipeline.twotower import Towers, encode
+from tamis_pipeline.twotower import Towers
+from tamis_server.bundles.query_tower import encode
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import FeatureSchema
 

@@ -21,7 +21,8 @@ from tamis.v1 import recommend_service_pb2 as pb
 from tamis_client import TamisClient
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.split import Split, by_user
-from tamis_pipeline.twotower import Towers, encode
+from tamis_pipeline.twotower import Towers
+from tamis_server.bundles.query_tower import encode
 from tamis_server.bundles.features import is_positive
 
 Float32 = npt.NDArray[np.float32]

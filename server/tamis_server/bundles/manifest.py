@@ -43,9 +43,22 @@ USERS = "users.parquet"
 EVALUATION = "evaluation.json"
 FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
 
-# h = sum_i kind_weight[kind_i] * recency[i] * history_table[row_i] / (sum of the absolute weights),
-# i = 0 for the latest event; query = normalise(h @ skip + relu(h @ w1 + b1) @ w2 + b2)
-ENCODER_ARRAYS = ("history_table", "kind_weight", "recency", "skip", "w1", "b1", "w2", "b2")
+# With e = the width of events, h heads, l events at most, s slots of context: see bundles.query_tower
+# for the function they define.
+ENCODER_ARRAYS = (
+    "history_table",  # [items, e]
+    "seeds",  # [e, h], what each head's attention looks for
+    "kind_bias",  # [9, h], by EventKind, added to the attention's logits
+    "recency_bias",  # [l, h], 0 for the latest event, added too
+    "kind_weight",  # [9], what an event of a kind counts
+    "context_table",  # [s, e]
+    "w_context",  # [e, hidden]
+    "skip",  # [h * e, d]
+    "w1",  # [h * e, hidden]
+    "b1",
+    "w2",  # [hidden, d]
+    "b2",
+)
 
 # With e = embedding width: see adapters/embedded/deepfm.py for the function they define.
 RANKER_ARRAYS = (
