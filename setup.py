@@ -20,7 +20,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "": ["py.typed", "*.pyi"],
-        "tamis_pipeline.shop": ["bundle/*"],
+        "tamis_pipeline.shop": ["bundle/**/*"],
         "tamis_server.adapters.remote": ["scripts/*.lua"],
     },
     ext_modules=[

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,28 @@ Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
+class ContentParts:
+    """vectors float32[items, c], how they were made, and the directory of the CLIP that did."""
+
+    vectors: Float32
+    spec: fmt.ContentSpec
+    clip: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTowerParts:
+    """The function that places new items, and the vocabulary it reads them by."""
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    vocabulary: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class BundleParts:
-    """What a bundle is made of, in memory; the shapes are those of ``bundles.manifest``."""
+    """What a bundle is made of, in memory; the shapes are those of ``bundles.manifest``.
+
+    models: files of the model repository by path within it (``deepfm/1/model.onnx``).
+    """
 
     name: str
     as_of: float
@@ -40,6 +61,10 @@ class BundleParts:
     users: pa.Table
     evaluation: Mapping[str, Any]
     index: fmt.IndexSpec
+    content: ContentParts | None = None
+    item_tower: ItemTowerParts | None = None
+    neighbours: Mapping[str, npt.NDArray[Any]] | None = None
+    models: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> hnswlib.Index:
@@ -73,11 +98,13 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     pq.write_table(parts.users, directory / fmt.USERS, compression="zstd")
     evaluation = json.dumps(parts.evaluation, indent=2, sort_keys=True)
     (directory / fmt.EVALUATION).write_text(evaluation + "\n", "utf-8")
+    _fill_optional(directory, parts, pairing)
     files = {
-        name: fmt.FileEntry(
-            sha256=fmt.digest(directory / name), bytes=(directory / name).stat().st_size
+        path.relative_to(directory).as_posix(): fmt.FileEntry(
+            sha256=fmt.digest(path), bytes=path.stat().st_size
         )
-        for name in fmt.FILES
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
     }
     manifest = fmt.Manifest(
         format_version=fmt.FORMAT_VERSION,
@@ -92,11 +119,34 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
         attributes=parts.attributes,
         features=parts.features,
         index=parts.index,
+        content=None if parts.content is None else parts.content.spec,
         seed=parts.seed,
         files=files,
     )
+    fmt.check_files(manifest)
     (directory / fmt.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
     return manifest
+
+
+def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
+    if parts.content is not None:
+        np.save(directory / fmt.CONTENT, parts.content.vectors)
+        graph = build_index(parts.content.vectors, parts.index, parts.seed)
+        graph.save_index(str(directory / fmt.CONTENT_INDEX))
+        if parts.content.clip is not None:
+            (directory / fmt.CLIP).mkdir()
+            for name in fmt.CLIP_FILES:
+                shutil.copyfile(parts.content.clip / Path(name).name, directory / name)
+    if parts.item_tower is not None:
+        _save(directory / fmt.ITEM_TOWER, pairing, parts.item_tower.arrays)
+        vocabulary = json.dumps(parts.item_tower.vocabulary, sort_keys=True)
+        (directory / fmt.VOCABULARY).write_text(vocabulary + "\n", "utf-8")
+    if parts.neighbours is not None:
+        _save(directory / fmt.NEIGHBOURS, pairing, parts.neighbours)
+    for name, model in parts.models.items():
+        path = directory / fmt.MODELS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(model)
 
 
 def _save(path: Path, pairing: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

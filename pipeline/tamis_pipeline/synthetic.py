@@ -11,9 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis_pipeline.bundle import BundleParts
+from tamis_pipeline.bundle import BundleParts, ContentParts
 from tamis_server.bundles import features
-from tamis_server.bundles.manifest import Attribute, FeatureSchema, FieldSpec, IndexSpec
+from tamis_server.bundles.manifest import (
+    Attribute,
+    ContentSpec,
+    FeatureSchema,
+    FieldSpec,
+    IndexSpec,
+)
 
 Float32 = npt.NDArray[np.float32]
 
@@ -30,8 +36,11 @@ def random_parts(
     name: str = "random",
     as_of: float = AS_OF,
     index: IndexSpec = IndexSpec(m=8, ef_construction=64, ef_search=64),  # noqa: B008 frozen
+    content: int = 0,
 ) -> BundleParts:
     """A bundle of random vectors, attributes, histories and weights.
+
+    content: how wide the content vectors are, one item in ten without; 0: a bundle without them.
 
     Vectors are clustered, about a hundred items to a cluster, as learned ones are.
 
@@ -98,7 +107,18 @@ def random_parts(
         users=_users(rng, users, items, as_of),
         evaluation={"note": "random weights: nothing to evaluate"},
         index=index,
+        content=_content(np.random.default_rng((seed, 1)), items, content) if content else None,
     )
+
+
+def _content(rng: np.random.Generator, items: int, dim: int) -> ContentParts:
+    vectors = rng.normal(size=(items, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[rng.random(items) < 0.1] = 0.0
+    spec = ContentSpec(
+        encoder="random", dim=dim, text_weight=0.5, image_weight=0.5, image_size=32, max_tokens=16
+    )
+    return ContentParts(vectors, spec)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Float32:

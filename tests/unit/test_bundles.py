@@ -11,17 +11,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamis_pipeline.bundle import write_bundle
+from tamis_pipeline.bundle import BundleParts, ItemTowerParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import load, verify
 from tamis_server.domain.errors import BundleRejected
 
+OPTIONAL = (*(name for group in fmt.TOGETHER for name in group), fmt.NEIGHBOURS)
+MODEL = "models/deepfm/1/model.onnx"
+
+
+def full_parts(clip: Path, seed: int = 0) -> BundleParts:
+    """All that a bundle can have; the towers are no models, only files."""
+    parts = random_parts(items=50, content=8, seed=seed)
+    assert parts.content is not None
+    for name in fmt.CLIP_FILES:
+        (clip / Path(name).name).write_text(f"{name} {seed}")
+    rows = np.full((50, 3), -1, np.int32)
+    rows[:, 0] = np.arange(50)[::-1]
+    return replace(
+        parts,
+        content=replace(parts.content, clip=clip),
+        item_tower=ItemTowerParts({"w": np.ones(3, np.float32)}, {"words": ["red"]}),
+        neighbours={"rows": rows, "weights": np.ones((50, 3), np.float32)},
+        models={"deepfm/1/model.onnx": b"a model"},
+    )
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundles") / "whole"
-    write_bundle(random_parts(items=50), directory)
+    write_bundle(full_parts(tmp_path_factory.mktemp("clip")), directory)
     return directory
 
 
@@ -37,7 +57,7 @@ def reseal(directory: Path, **changes: object) -> None:
         name: fmt.FileEntry(
             sha256=fmt.digest(directory / name), bytes=(directory / name).stat().st_size
         )
-        for name in fmt.FILES
+        for name in manifest["files"]
     }
     manifest["files"] = {name: entry.model_dump() for name, entry in files.items()}
     manifest["bundle_id"] = fmt.bundle_id(manifest["name"], files)
@@ -55,17 +75,74 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
     loaded = load(whole)
     assert loaded.vectors.shape == (50, loaded.manifest.dim)
     assert not loaded.vectors.flags.writeable
+    assert loaded.content is not None
+    assert loaded.content.vectors.shape == (50, 8)
+    assert loaded.content.clip == whole / fmt.CLIP
+    assert loaded.item_tower is not None
+    assert loaded.neighbours is not None
     assert verify(whole).bundle_id.startswith("random-")
+    assert {*verify(whole).files} == {*fmt.FILES, *OPTIONAL, MODEL}
+
+
+def test_a_bundle_may_have_no_more_than_it_must(tmp_path: Path) -> None:
+    manifest = write_bundle(random_parts(items=50), tmp_path / "least")
+    loaded = load(tmp_path / "least", spare=5)
+    assert {*manifest.files} == {*fmt.FILES}
+    assert (loaded.content, loaded.item_tower, loaded.neighbours) == (None, None, None)
+
+
+def test_content_has_spare_rows_for_items_that_come_later(whole: Path) -> None:
+    loaded = load(whole, spare=7)
+    assert loaded.content is not None
+    assert loaded.content.vectors.shape == (57, 8)
+    assert not loaded.content.vectors[50:].any()
+
+
+def test_a_file_that_the_manifest_does_not_name_is_no_part_of_the_bundle(bundle: Path) -> None:
+    (bundle / "models" / "surprise.onnx").write_bytes(b"x")
+    assert load(bundle).manifest == verify(bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["../escape", "models/../../escape", "/etc/passwd", "models", "notes.txt", "clip/x"]
+)
+def test_a_file_that_no_bundle_has_is_refused_by_name(bundle: Path, name: str) -> None:
+    manifest = json.loads((bundle / fmt.MANIFEST).read_text())
+    manifest["files"][name] = manifest["files"][MODEL]
+    (bundle / fmt.MANIFEST).write_text(json.dumps(manifest))
+    error = refusal(bundle)
+    assert error.file == fmt.MANIFEST
+    assert repr(name) in error.reason
+
+
+@pytest.mark.parametrize("name", [group[0] for group in fmt.TOGETHER])
+def test_what_is_of_use_only_together_is_refused_alone(bundle: Path, name: str) -> None:
+    manifest = json.loads((bundle / fmt.MANIFEST).read_text())
+    del manifest["files"][name]
+    (bundle / fmt.MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(bundle).reason == f"files has no entry for {name}"
+
+
+@pytest.mark.parametrize("names", [fmt.TOGETHER[0], ()])
+def test_content_without_its_specification_or_the_other_way_round_is_refused(
+    bundle: Path, names: tuple[str, ...]
+) -> None:
+    manifest = json.loads((bundle / fmt.MANIFEST).read_text())
+    for name in names:
+        del manifest["files"][name]
+    if not names:
+        manifest["content"] = None
+    (bundle / fmt.MANIFEST).write_text(json.dumps(manifest))
+    assert "go together" in refusal(bundle).reason
 
 
 def test_the_same_content_makes_the_same_bundle_id(whole: Path, tmp_path: Path) -> None:
-    assert (
-        write_bundle(random_parts(items=50), tmp_path / "again").bundle_id
-        == load(whole).manifest.bundle_id
-    )
+    (tmp_path / "clip").mkdir()
+    again = write_bundle(full_parts(tmp_path / "clip"), tmp_path / "again")
+    assert again.bundle_id == load(whole).manifest.bundle_id
 
 
-@pytest.mark.parametrize("name", fmt.FILES)
+@pytest.mark.parametrize("name", [*fmt.FILES, *OPTIONAL, MODEL])
 def test_a_truncated_file_is_refused_by_name(bundle: Path, name: str) -> None:
     path = bundle / name
     path.write_bytes(path.read_bytes()[:-1])
@@ -74,7 +151,7 @@ def test_a_truncated_file_is_refused_by_name(bundle: Path, name: str) -> None:
     assert "bytes, the manifest says" in error.reason
 
 
-@pytest.mark.parametrize("name", fmt.FILES)
+@pytest.mark.parametrize("name", [*fmt.FILES, *OPTIONAL, MODEL])
 def test_a_tampered_file_is_refused_by_name(bundle: Path, name: str) -> None:
     path = bundle / name
     content = bytearray(path.read_bytes())
@@ -85,7 +162,7 @@ def test_a_tampered_file_is_refused_by_name(bundle: Path, name: str) -> None:
     assert "sha256" in error.reason
 
 
-@pytest.mark.parametrize("name", fmt.FILES)
+@pytest.mark.parametrize("name", [*fmt.FILES, *OPTIONAL, MODEL])
 def test_a_missing_file_is_refused_by_name(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     assert refusal(bundle).file == name
@@ -100,7 +177,7 @@ def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format_version": 2}, "format_version"),
+        ({"format_version": 1}, "format_version"),
         ({"items": 0}, "items"),
         ({"surprise": 1}, "surprise"),
         ({"name": "another"}, "bundle_id"),
@@ -116,21 +193,28 @@ def test_a_manifest_that_does_not_fit_is_refused_with_its_field(
     assert reason in error.reason
 
 
-def test_a_ranker_of_another_training_run_is_refused(bundle: Path, tmp_path: Path) -> None:
-    write_bundle(random_parts(items=50, seed=1), tmp_path / "other")
-    shutil.copy(tmp_path / "other" / fmt.RANKER, bundle / fmt.RANKER)
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bundles") / "other"
+    write_bundle(full_parts(tmp_path_factory.mktemp("clip"), seed=1), directory)
+    return directory
+
+
+@pytest.mark.parametrize("name", [fmt.ENCODER, fmt.RANKER, fmt.ITEM_TOWER])
+def test_a_model_of_another_training_run_is_refused(bundle: Path, other: Path, name: str) -> None:
+    shutil.copy(other / name, bundle / name)
     reseal(bundle)
     error = refusal(bundle)
-    assert error.file == fmt.RANKER
+    assert error.file == name
     assert "not one training run" in error.reason
 
 
-def test_an_index_of_other_vectors_is_refused(bundle: Path, tmp_path: Path) -> None:
-    write_bundle(random_parts(items=50, seed=1), tmp_path / "other")
-    shutil.copy(tmp_path / "other" / fmt.INDEX, bundle / fmt.INDEX)
+@pytest.mark.parametrize("name", [fmt.INDEX, fmt.CONTENT_INDEX])
+def test_an_index_of_other_vectors_is_refused(bundle: Path, other: Path, name: str) -> None:
+    shutil.copy(other / name, bundle / name)
     reseal(bundle)
     error = refusal(bundle)
-    assert error.file == fmt.INDEX
+    assert error.file == name
     assert "its vector is not that of row 0" in error.reason
 
 
@@ -147,6 +231,24 @@ def field_out_of_range(directory: Path) -> None:
     np.savez(directory / fmt.FEATURES, **arrays)
 
 
+def content_not_of_unit_length(directory: Path) -> None:
+    content = np.load(directory / fmt.CONTENT)
+    content[:] = 0.0
+    content[7] = 0.5
+    np.save(directory / fmt.CONTENT, content)
+
+
+def content_of_another_width(directory: Path) -> None:
+    np.save(directory / fmt.CONTENT, np.zeros((50, 9), np.float32))
+
+
+def neighbour_that_is_no_item(directory: Path) -> None:
+    with np.load(directory / fmt.NEIGHBOURS) as archive:
+        arrays = dict(archive)
+    arrays["rows"][0, 0] = 50
+    np.savez(directory / fmt.NEIGHBOURS, **arrays)
+
+
 def popularity_too_short(directory: Path) -> None:
     np.save(directory / fmt.POPULARITY, np.zeros(7, np.float32))
 
@@ -156,6 +258,9 @@ def popularity_too_short(directory: Path) -> None:
     [
         (poison_vectors, fmt.VECTORS, "not finite"),
         (field_out_of_range, fmt.FEATURES, "colour: values outside 0..4"),
+        (content_not_of_unit_length, fmt.CONTENT, "row 7 has length 1.4142, not 1 or 0"),
+        (content_of_another_width, fmt.CONTENT, "float32(50, 9) where float32(50, 8) is declared"),
+        (neighbour_that_is_no_item, fmt.NEIGHBOURS, "names rows outside -1..49"),
         (popularity_too_short, fmt.POPULARITY, "float32(7,) where float32(50,) is declared"),
     ],
 )
@@ -170,7 +275,7 @@ def test_content_that_does_not_fit_is_refused_even_under_a_good_seal(
 
 
 def test_a_failed_write_leaves_the_last_good_bundle(whole: Path, bundle: Path) -> None:
-    broken = replace(random_parts(items=50), evaluation={"not": object()})
+    broken = replace(random_parts(items=60), evaluation={"not": object()})
     with pytest.raises(TypeError):
         write_bundle(broken, bundle)
     assert load(bundle).manifest == load(whole).manifest

@@ -17,6 +17,18 @@ from tamis_server.bundles import manifest as fmt
 from tamis_server.domain.errors import BundleRejected
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+_UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What items look and read like: vectors float32[rows, c], the graph over the bundle's own, and
+    the directory of the towers that made them, where the bundle has it."""
+
+    spec: fmt.ContentSpec
+    vectors: npt.NDArray[np.float32]
+    index: HnswGraph
+    clip: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +49,16 @@ class Bundle:
     popularity: npt.NDArray[np.float32]
     encoder: Arrays
     ranker: Arrays
+    content: Content | None = None
+    item_tower: Arrays | None = None
+    neighbours: Arrays | None = None
 
 
 def verify(directory: Path) -> fmt.Manifest:
     """Check every file against the manifest. Raises BundleRejected with the file and the reason."""
     manifest = fmt.read_manifest(directory)
-    for name in fmt.FILES:
-        entry = manifest.files.get(name)
-        if entry is None:
-            raise BundleRejected(fmt.MANIFEST, f"files has no entry for {name}")
+    fmt.check_files(manifest)
+    for name, entry in manifest.files.items():
         path = directory / name
         try:
             size = path.stat().st_size
@@ -79,19 +92,50 @@ def load(directory: Path, spare: int = 0) -> Bundle:
         items=_table(directory, fmt.ITEMS),
         users=_table(directory, fmt.USERS),
         vectors=vectors,
-        index=_index(directory, manifest, vectors),
+        index=_index(directory, fmt.INDEX, manifest, vectors),
         item_fields=features["item_fields"],
         item_dense=features["item_dense"],
         popularity=_array(directory, fmt.POPULARITY),
         encoder=_arrays(directory, fmt.ENCODER, (*fmt.ENCODER_ARRAYS, "pairing_id")),
         ranker=_arrays(directory, fmt.RANKER, (*fmt.RANKER_ARRAYS, "pairing_id")),
+        content=_content(directory, manifest),
+        item_tower=_optional(directory, manifest, fmt.ITEM_TOWER, ("pairing_id",)),
+        neighbours=_optional(directory, manifest, fmt.NEIGHBOURS, ("rows", "weights")),
     )
     _check_shapes(bundle)
     _check_pairing(bundle)
     return _with_spare(bundle, spare) if spare else bundle
 
 
+def _content(directory: Path, manifest: fmt.Manifest) -> Content | None:
+    if manifest.content is None:
+        return None
+    vectors = _array(directory, fmt.CONTENT)
+    _check_array(fmt.CONTENT, vectors, (manifest.items, manifest.content.dim), np.float32)
+    squares = np.einsum("nc,nc->n", vectors, vectors)
+    strange = np.flatnonzero((squares > 0) & (np.abs(squares - 1) > _UNIT))
+    if strange.shape[0]:
+        raise BundleRejected(
+            fmt.CONTENT, f"row {strange[0]} has length {squares[strange[0]] ** 0.5:.4f}, not 1 or 0"
+        )
+    return Content(
+        spec=manifest.content,
+        vectors=vectors,
+        index=_index(directory, fmt.CONTENT_INDEX, manifest, vectors),
+        clip=directory / fmt.CLIP if manifest.has_clip else None,
+    )
+
+
+def _optional(
+    directory: Path, manifest: fmt.Manifest, name: str, wanted: tuple[str, ...]
+) -> Arrays | None:
+    return _arrays(directory, name, wanted) if name in manifest.files else None
+
+
 def _with_spare(bundle: Bundle, spare: int) -> Bundle:
+    content = bundle.content
+    if content is not None:
+        content = replace(content, vectors=_longer(content.vectors, spare))
     encoder = dict(bundle.encoder)
     encoder["history_table"] = _longer(encoder["history_table"].astype(np.float32), spare)
     return replace(
@@ -102,6 +146,7 @@ def _with_spare(bundle: Bundle, spare: int) -> Bundle:
         item_dense=_longer(bundle.item_dense, spare),
         popularity=_longer(bundle.popularity, spare),
         encoder=encoder,
+        content=content,
     )
 
 
@@ -140,16 +185,16 @@ def _table(directory: Path, name: str) -> pa.Table:
         raise BundleRejected(name, str(error)) from None
 
 
-def _index(directory: Path, manifest: fmt.Manifest, vectors: npt.NDArray[Any]) -> HnswGraph:
+def _index(
+    directory: Path, name: str, manifest: fmt.Manifest, vectors: npt.NDArray[Any]
+) -> HnswGraph:
     """The graph over ``vectors``, which it checks to be the indexed ones."""
     try:
-        index = HnswGraph(directory / fmt.INDEX, vectors)
+        index = HnswGraph(directory / name, vectors)
     except (OSError, ValueError, TypeError) as error:
-        raise BundleRejected(fmt.INDEX, str(error)) from None
+        raise BundleRejected(name, str(error)) from None
     if index.size != manifest.items:
-        raise BundleRejected(
-            fmt.INDEX, f"holds {index.size} items, the manifest says {manifest.items}"
-        )
+        raise BundleRejected(name, f"holds {index.size} items, the manifest says {manifest.items}")
     return index
 
 
@@ -177,6 +222,8 @@ def _check_shapes(bundle: Bundle) -> None:
     ):
         if table.num_rows != rows:
             raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")
+    if bundle.neighbours is not None:
+        _check_neighbours(bundle.neighbours["rows"], bundle.neighbours["weights"], n)
     missing = {attribute.name for attribute in bundle.manifest.attributes} - set(
         bundle.items.column_names
     )
@@ -188,13 +235,24 @@ def _check_shapes(bundle: Bundle) -> None:
             raise BundleRejected(fmt.FEATURES, f"{field.name}: values outside 0..{field.size - 1}")
 
 
+def _check_neighbours(
+    neighbours: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], items: int
+) -> None:
+    shape = (items, neighbours.shape[1] if neighbours.ndim == 2 else 1)
+    _check_array(fmt.NEIGHBOURS, neighbours, shape, np.int32)
+    _check_array(fmt.NEIGHBOURS, weights, shape, np.float32)
+    if int(neighbours.min(initial=0)) < -1 or int(neighbours.max(initial=0)) >= items:
+        raise BundleRejected(fmt.NEIGHBOURS, f"names rows outside -1..{items - 1}")
+
+
 def _check_pairing(bundle: Bundle) -> None:
     """Encoder, index and ranker must come from the training run that made the vectors."""
-    pairing = bundle.manifest.pairing_id
+    pairing, tower = bundle.manifest.pairing_id, bundle.item_tower
     for name, actual in (
         (fmt.VECTORS, fmt.pairing_id(bundle.directory / fmt.VECTORS)),
         (fmt.ENCODER, str(bundle.encoder["pairing_id"])),
         (fmt.RANKER, str(bundle.ranker["pairing_id"])),
+        *(() if tower is None else ((fmt.ITEM_TOWER, str(tower["pairing_id"])),)),
     ):
         if actual != pairing:
             raise BundleRejected(

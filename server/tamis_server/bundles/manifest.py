@@ -17,20 +17,36 @@ users.parquet       user_id: string; rows: list<int32>, times: list<float64>, ki
                     oldest first: the histories known at build time, the seed of an empty store
 evaluation.json     what the pipeline measured
 ==================  ================================================================================
+
+Those are in every bundle. Others are there or not, as the file table says; a file that it does not
+name is no part of the bundle and is never read:
+
+==================  ================================================================================
+content.npy         float32[items, c]: what CLIP makes of each item's text and picture, fused; unit
+                    rows, a zero row where there was nothing to encode. With ``manifest.content``.
+content.hnsw        as index.hnsw, over content.npy
+clip/               the towers that made content.npy, for queries and new items (``bundles.clip``)
+item_tower.npz      places items that training did not meet (``bundles.item_tower``)
+vocabulary.json     what the item tower and the fields know of attributes and words
+neighbours.npz      rows int32[items, k], -1 where there are fewer, and weights float32[items, k]:
+                    what each item speaks for, by row (``bundles.neighbours``)
+models/             ONNX models in the layout of Triton's repository: NAME/VERSION/model.onnx
+==================  ================================================================================
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tamis_server.domain.errors import BundleRejected
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MANIFEST = "manifest.json"
 ITEMS = "items.parquet"
 VECTORS = "vectors.npy"
@@ -42,6 +58,28 @@ RANKER = "ranker.npz"
 USERS = "users.parquet"
 EVALUATION = "evaluation.json"
 FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
+
+CONTENT = "content.npy"
+CONTENT_INDEX = "content.hnsw"
+CLIP = "clip"
+ITEM_TOWER = "item_tower.npz"
+VOCABULARY = "vocabulary.json"
+NEIGHBOURS = "neighbours.npz"
+MODELS = "models"
+CLIP_FILES = tuple(
+    f"{CLIP}/{name}"
+    for name in (
+        "text.onnx",
+        "vision.onnx",
+        "tokenizer.json",
+        "preprocessor_config.json",
+        "clip.json",
+    )
+)
+# What is of use only together: a bundle that has one of a group has all of it.
+TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
+_MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+_OPTIONAL = frozenset({*(name for group in TOGETHER for name in group), NEIGHBOURS})
 
 # With e = the width of events, h heads, l events at most, s slots of context: see bundles.query_tower
 # for the function they define.
@@ -120,10 +158,32 @@ class IndexSpec(_Strict):
     ef_search: int = Field(ge=1)
 
 
+class ContentSpec(_Strict):
+    """How content vectors came about, and how those of queries and new items do: ``bundles.clip``.
+
+    encoder: as it was named when items were embedded; dim: width of the vectors; weights: of a
+    text's and of a picture's unit vector in the sum; image_size: edge in pixels that the vision
+    tower sees; max_tokens: longer texts are cut.
+    """
+
+    encoder: str = Field(min_length=1)
+    dim: int = Field(ge=1)
+    text_weight: float = Field(ge=0, allow_inf_nan=False)
+    image_weight: float = Field(ge=0, allow_inf_nan=False)
+    image_size: int = Field(ge=1)
+    max_tokens: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if self.text_weight + self.image_weight <= 0:
+            raise ValueError("text_weight and image_weight are both 0: one of them must be more")
+        return self
+
+
 class Manifest(_Strict):
     """``bundle_id`` is name-digest, the digest of the file table: equal content, equal id."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     bundle_id: str
     name: str
     as_of: float
@@ -135,8 +195,14 @@ class Manifest(_Strict):
     attributes: tuple[Attribute, ...]
     features: FeatureSchema
     index: IndexSpec
+    content: ContentSpec | None = None
     seed: int
     files: dict[str, FileEntry]
+
+    @property
+    def has_clip(self) -> bool:
+        """Whether the bundle can encode texts and pictures."""
+        return CLIP_FILES[0] in self.files
 
 
 def digest(path: Path) -> str:
@@ -153,6 +219,24 @@ def pairing_id(vectors: Path) -> str:
 def bundle_id(name: str, files: dict[str, FileEntry]) -> str:
     table = "".join(f"{key} {entry.sha256}\n" for key, entry in sorted(files.items()))
     return f"{name}-{hashlib.sha256(table.encode()).hexdigest()[:12]}"
+
+
+def check_files(manifest: Manifest) -> None:
+    """Which files there are, by the manifest alone. Raises BundleRejected."""
+    files = manifest.files
+    for name in sorted(files.keys() - _OPTIONAL - set(FILES)):
+        if not _MODEL_FILE.fullmatch(name):
+            raise BundleRejected(MANIFEST, f"files names {name!r}, which no bundle has")
+    missing = [name for name in FILES if name not in files]
+    for group in TOGETHER:
+        lacking = [name for name in group if name not in files]
+        missing += lacking if len(lacking) < len(group) else []
+    if missing:
+        raise BundleRejected(MANIFEST, f"files has no entry for {missing[0]}")
+    if (manifest.content is None) != (CONTENT not in files):
+        raise BundleRejected(MANIFEST, f"content and {CONTENT} go together, one is missing")
+    if manifest.has_clip and manifest.content is None:
+        raise BundleRejected(MANIFEST, f"{CLIP}/ is there without {CONTENT}")
 
 
 def read_manifest(directory: Path) -> Manifest:
