@@ -20,6 +20,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "": ["py.typed", "*.pyi"],
+        "tamis_pipeline.configs": ["*.toml"],
         "tamis_pipeline.shop": ["bundle/**/*"],
         "tamis_server.adapters.remote": ["scripts/*.lua"],
     },

@@ -1,264 +1,172 @@
-"""From a data set to an evaluated bundle, in stages that a later run takes up where one stopped."""
+"""The stages from a data set to an evaluated bundle, as a graph: each names what it works on.
+
+    read ─┬─ retrieval ─┬─ ranker ─┐
+          └─────────────┴──────────┴─ index ── evaluate ── seal
+
+A stage is a property: asking for one does what it needs and no more, and what is in the workspace
+already is not done again (see ``workspace``). To add a stage, write its function in a module of its
+own, and here name its inputs, its settings and that module.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import pickle
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from tamis_pipeline import deepfm, evaluate, twotower
-from tamis_pipeline.bundle import BundleParts, write_bundle
-from tamis_pipeline.dataset import Dataset, Interactions, read_dataset
+from tamis_pipeline import bundle, evaluate, preparation, provenance, ranking, twotower, vocabulary
+from tamis_pipeline.bundle import BundleParts, seal, write_bundle
+from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
-from tamis_pipeline.split import Split, by_user, split
-from tamis_pipeline.vocabulary import ItemFields, item_fields, tokens
-from tamis_server.bundles import features
-from tamis_server.bundles.manifest import FeatureSchema, IndexSpec, Manifest
+from tamis_pipeline.twotower import Towers
+from tamis_pipeline.workspace import Kept, Workspace, open_workspace
+from tamis_server.bundles.manifest import Manifest
 
-T = TypeVar("T")
-Float32 = npt.NDArray[np.float32]
-DAY = 86_400.0
-_INDEX = IndexSpec(m=16, ef_construction=200, ef_search=200)
+Ranker = tuple[dict[str, npt.NDArray[np.float32]], float]
 
 
-@dataclass(frozen=True, slots=True)
-class BuildConfig:
-    """split: global or per-user; half_life_days: how fast popularity fades, None: not at all."""
+class Pipeline:
+    """The graph over one data set, in one workspace."""
 
-    dataset: str
-    name: str
-    seed: int = 0
-    split: str = "global"
-    test: float = 0.1
-    validation: float = 0.15
-    half_life_days: float | None = 30.0
-    towers: twotower.TwoTowerConfig = field(default_factory=twotower.TwoTowerConfig)
-    ranker: deepfm.DeepFMConfig = field(default_factory=deepfm.DeepFMConfig)
-    index: IndexSpec = _INDEX
+    def __init__(
+        self, config: PipelineConfig, source: Path, name: str, work: Workspace, progress: Progress
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._name = name
+        self._work = work
+        self._progress = progress
 
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the files of the data set. Raises DatasetRejected."""
+        return provenance.inputs(self._source)
 
-def config_for(dataset: str, name: str, seed: int) -> BuildConfig:
-    """The defaults of a data set."""
-    config = BuildConfig(dataset=dataset, name=name, seed=seed)
-    if dataset == "movielens-small":
-        # most of its users rated everything within a day: see docs/own-data.md
-        return replace(config, split="per-user", test=0.2, validation=0.1, half_life_days=None)
-    return config
+    @cached_property
+    def read(self) -> Kept[Prepared]:
+        config = self._config
+        prepared = self._work.value(
+            "read",
+            lambda: preparation.prepare(self._source, config),
+            of=[provenance.combined(self.inputs)],
+            settings=[config.dataset, config.split, config.popularity],
+            code=[preparation],
+        )
+        for problem, count in prepared.value.data.problems.items():
+            self._progress.note(f"{count} {problem}")
+        return prepared
 
-
-def build(config: BuildConfig, source: Path, out: Path, progress: Progress) -> Manifest:
-    """Read, split, train, index, write, evaluate through gRPC, and seal the bundle at ``out``.
-
-    Finished stages are kept beside ``out`` under a name made of their inputs, configuration and
-    seed, until the bundle is complete. Raises DatasetRejected.
-    """
-    work = out.absolute().with_name(f".{out.name}.work")
-    stages = _Stages(work, _fingerprint(config, source))
-    with progress.stage("read"):
-        data = read_dataset(config.dataset, source)
-        for problem, count in data.problems.items():
-            progress.note(f"{count} {problem}: left out")
-        parts = split(data.interactions, config.split, config.test, config.validation)
-        popularity = decayed_counts(parts.train, data.items.num_rows, config.half_life_days)
-        counts = decayed_counts(parts.train, data.items.num_rows, None)
-        fields = item_fields(data, counts)
-    with progress.stage("two-tower"):
-        towers = stages.once(
-            "towers",
+    @cached_property
+    def retrieval(self) -> Kept[Towers]:
+        prepared, config = self.read, self._config
+        return self._work.value(
+            "retrieval",
             lambda: twotower.train(
-                fields,
-                tokens(data),
-                parts.fit,
-                parts.validation,
-                config.towers,
+                prepared.value.fields,
+                vocabulary.tokens(prepared.value.data),
+                prepared.value.parts.fit,
+                prepared.value.parts.validation,
+                config.retrieval.two_tower,
                 config.seed,
-                progress.note,
+                self._progress.note,
             ),
+            of=[prepared],
+            settings=[config.retrieval, config.seed],
+            code=[twotower],
         )
-    tables = _tables(data, parts, popularity, fields, towers)
-    schema = _schema(fields)
-    with progress.stage("ranker"):
-        ranker, validation_auc = stages.once(
-            "ranker", lambda: _rank(config, parts, tables, schema, towers, popularity, progress)
+
+    @cached_property
+    def ranker(self) -> Kept[Ranker]:
+        prepared, towers, config = self.read, self.retrieval, self._config
+        return self._work.value(
+            "ranker",
+            lambda: ranking.rank(
+                prepared.value, towers.value, config.ranking, config.seed, self._progress.note
+            ),
+            of=[prepared, towers],
+            settings=[config.ranking, config.seed],
+            code=[ranking],
         )
-    draft = BundleParts(
-        name=config.name,
-        as_of=float(parts.train.times.max()),
-        seed=config.seed,
-        items=data.items,
-        attributes=data.attributes,
-        vectors=towers.vectors,
-        item_fields=tables.fields,
-        item_dense=tables.dense,
-        popularity=popularity,
-        features=schema,
-        encoder=towers.encoder,
-        ranker=ranker,
-        users=_users(data, parts.train),
-        evaluation={},
-        index=config.index,
-    )
-    with progress.stage("index"):
-        write_bundle(draft, work / "draft")
-    with progress.stage("evaluate"):
-        report = _evaluate(
-            config,
-            work / "draft",
-            data,
-            parts,
-            tables,
-            schema,
-            towers,
-            ranker,
-            popularity,
-            progress,
+
+    @cached_property
+    def index(self) -> Kept[Path]:
+        """The bundle, but for what evaluation will say of it."""
+        prepared, towers, ranker = self.read, self.retrieval, self.ranker
+        return self._work.files(
+            "index",
+            lambda out: write_bundle(self._parts(prepared.value, towers.value, ranker.value), out),
+            of=[prepared, towers, ranker],
+            settings=[self._name, self._config.index, self._config.seed],
+            code=[bundle, ranking],
         )
-        report["ranker"]["validation AUC"] = validation_auc
-        report["left_out"] = dict(data.problems)
-    manifest = write_bundle(replace(draft, evaluation=report), out)
-    shutil.rmtree(work)
+
+    @cached_property
+    def evaluate(self) -> Kept[dict[str, Any]]:
+        prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
+        config = self._config
+        return self._work.value(
+            "evaluate",
+            lambda: evaluate.measure(
+                draft.value,
+                prepared.value,
+                towers.value,
+                ranker.value,
+                config,
+                self._progress,
+            ),
+            of=[prepared, towers, ranker, draft],
+            settings=[config.split, config.ranking, config.seed],
+            code=[evaluate, "tamis_server.__main__"],  # it asks a server
+        )
+
+    def seal(self, out: Path) -> Manifest:
+        """Put the bundle to ``out``, replacing what was there only once all is on disk."""
+        draft, report = self.index, self.evaluate
+        with self._progress.stage("seal"):
+            return seal(draft.value, report.value, out)
+
+    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranker) -> BundleParts:
+        tables = ranking.item_tables(prepared, towers)
+        return BundleParts(
+            name=self._name,
+            as_of=prepared.as_of,
+            seed=self._config.seed,
+            items=prepared.data.items,
+            attributes=prepared.data.attributes,
+            vectors=towers.vectors,
+            item_fields=tables.fields,
+            item_dense=tables.dense,
+            popularity=prepared.popularity,
+            features=ranking.feature_schema(prepared.fields),
+            encoder=towers.encoder,
+            ranker=ranker[0],
+            users=preparation.known_users(prepared.data, prepared.parts.train),
+            evaluation={},
+            index=self._config.index,
+        )
+
+
+def build(
+    config: PipelineConfig,
+    source: Path,
+    out: Path,
+    name: str,
+    progress: Progress,
+    work: Path | None = None,
+) -> Manifest:
+    """Do all stages, and put the bundle to ``out``. Raises DatasetRejected and WorkspaceBusy.
+
+    work: where results of stages are kept for later runs; without one they are kept beside
+    ``out``, until the bundle is complete.
+    """
+    directory = work if work is not None else out.absolute().with_name(f".{out.name}.work")
+    with open_workspace(directory, progress) as workspace:
+        manifest = Pipeline(config, source, name, workspace, progress).seal(out)
+    if work is None:
+        shutil.rmtree(directory)
     return manifest
-
-
-def decayed_counts(events: Interactions, items: int, half_life_days: float | None) -> Float32:
-    """float32[items]: positives of each item, one half-life ago counting half."""
-    positive = features.is_positive(events.kinds)
-    weights = np.ones(int(positive.sum()))
-    if half_life_days is not None:
-        age = (events.times.max() - events.times[positive]) / DAY
-        weights = 0.5 ** (age / half_life_days)
-    return np.bincount(events.items[positive], weights, minlength=items).astype(np.float32)
-
-
-def _rank(
-    config: BuildConfig,
-    parts: Split,
-    tables: deepfm.ItemTables,
-    schema: FeatureSchema,
-    towers: twotower.Towers,
-    popularity: Float32,
-    progress: Progress,
-) -> tuple[dict[str, Float32], float]:
-    rng = np.random.default_rng(config.seed)
-    progress.note("features of what would have been ranked")
-    exposed = deepfm.exposures(
-        parts.train, parts.validation, tables, towers, popularity, config.ranker, rng
-    )
-    return deepfm.train(exposed, tables, schema, config.ranker, config.seed, progress.note)
-
-
-def _evaluate(
-    config: BuildConfig,
-    bundle: Path,
-    data: Dataset,
-    parts: Split,
-    tables: deepfm.ItemTables,
-    schema: FeatureSchema,
-    towers: twotower.Towers,
-    ranker: dict[str, Float32],
-    popularity: Float32,
-    progress: Progress,
-) -> dict[str, Any]:
-    asked = evaluate.questions(parts)
-    available = data.items.column("available").to_numpy(zero_copy_only=False).astype(np.bool_)
-    lists = evaluate.baselines(asked, parts.train, popularity, towers, available)
-    with progress.count("requests", len(asked)) as advance:
-        item_ids = data.items.column("item_id").to_pylist()
-        funnel = evaluate.through_grpc(bundle, asked, data.user_ids, item_ids, advance)
-    results = evaluate.table(asked, {"whole funnel": funnel, **lists}, data.items.num_rows)
-    rng = np.random.default_rng(config.seed + 1)
-    held_out = deepfm.exposures(
-        parts.train, _first_positives(parts.test), tables, towers, popularity, config.ranker, rng
-    )
-    auc = deepfm.auc_of(ranker, held_out, tables, schema)
-    progress.note("\n" + evaluate.markdown(results) + f"\n\nAUC of the ranker: {auc:.4f}")
-    return {
-        "split": {"how": config.split, "test": config.test, "validation": config.validation},
-        "users": len(asked),
-        "users_left_out": evaluate.left_out(parts),
-        "methods": results,
-        "ranker": {"AUC": auc, "requests": int(held_out.items.shape[0])},
-    }
-
-
-def _first_positives(events: Interactions) -> Interactions:
-    """Each user's first held-out positive: the one whose past is all in the training part."""
-    positive = events.take(features.is_positive(events.kinds))
-    return positive.take(np.array([own[0] for own in by_user(positive) if own.shape[0]], np.intp))
-
-
-def _tables(
-    data: Dataset, parts: Split, popularity: Float32, fields: ItemFields, towers: twotower.Towers
-) -> deepfm.ItemTables:
-    created = data.items.column("created_at").to_numpy(zero_copy_only=False).astype(np.float64)
-    return deepfm.ItemTables(
-        fields=fields.values,
-        dense=features.item_dense(popularity, created, float(parts.train.times.max())),
-        log_popularity=features.log_popularity(popularity),
-        vectors=towers.vectors,
-    )
-
-
-def _schema(fields: ItemFields) -> FeatureSchema:
-    return FeatureSchema(
-        user_fields=features.user_field_specs(fields.specs),
-        item_fields=fields.specs,
-        user_dense=features.USER_DENSE,
-        item_dense=features.ITEM_DENSE,
-        cross=features.CROSS,
-    )
-
-
-def _users(data: Dataset, train: Interactions) -> pa.Table:
-    histories = by_user(train, len(data.user_ids))
-    return pa.table(
-        {
-            "user_id": pa.array(data.user_ids, pa.string()),
-            "rows": pa.array([train.items[own] for own in histories], pa.list_(pa.int32())),
-            "times": pa.array([train.times[own] for own in histories], pa.list_(pa.float64())),
-            "kinds": pa.array([train.kinds[own] for own in histories], pa.list_(pa.uint8())),
-        }
-    )
-
-
-class _Stages:
-    """Results of finished stages, on disk until the whole is done."""
-
-    def __init__(self, directory: Path, fingerprint: str) -> None:
-        self._directory = directory
-        self._fingerprint = fingerprint
-
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        path = self._directory / f"{name}-{self._fingerprint}.pickle"
-        if path.is_file():
-            result: T = pickle.loads(path.read_bytes())  # noqa: S301 written by this program
-            return result
-        result = make()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
-        with temporary.open("wb") as file:
-            pickle.dump(result, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        return result
-
-
-def _fingerprint(config: BuildConfig, source: Path) -> str:
-    """Changes with the configuration, with the input and with the code that makes the stages."""
-    found = hashlib.sha256(json.dumps(asdict(config), sort_keys=True, default=str).encode())
-    code = sorted(Path(__file__).parent.glob("*.py"))
-    for path in (*sorted(path for path in source.glob("*") if path.is_file()), *code):
-        found.update(path.name.encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()[:16]

@@ -86,6 +86,20 @@ def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
         return _fill(temporary, parts)
 
 
+def seal(draft: Path, evaluation: Mapping[str, Any], out: Path) -> fmt.Manifest:
+    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured."""
+    with replacing(out) as temporary:
+        shutil.copytree(draft, temporary, dirs_exist_ok=True)
+        _write_evaluation(temporary, evaluation)
+        manifest = fmt.read_manifest(draft)
+        files = {**manifest.files, fmt.EVALUATION: _entry(temporary / fmt.EVALUATION)}
+        manifest = manifest.model_copy(
+            update={"files": files, "bundle_id": fmt.bundle_id(manifest.name, files)}
+        )
+        _write_manifest(temporary, manifest)
+        return manifest
+
+
 def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     pq.write_table(parts.items, directory / fmt.ITEMS, compression="zstd")
     np.save(directory / fmt.VECTORS, parts.vectors)
@@ -96,13 +110,10 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     _save(directory / fmt.ENCODER, pairing, parts.encoder)
     _save(directory / fmt.RANKER, pairing, parts.ranker)
     pq.write_table(parts.users, directory / fmt.USERS, compression="zstd")
-    evaluation = json.dumps(parts.evaluation, indent=2, sort_keys=True)
-    (directory / fmt.EVALUATION).write_text(evaluation + "\n", "utf-8")
+    _write_evaluation(directory, parts.evaluation)
     _fill_optional(directory, parts, pairing)
     files = {
-        path.relative_to(directory).as_posix(): fmt.FileEntry(
-            sha256=fmt.digest(path), bytes=path.stat().st_size
-        )
+        path.relative_to(directory).as_posix(): _entry(path)
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
@@ -124,8 +135,21 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
         files=files,
     )
     fmt.check_files(manifest)
-    (directory / fmt.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+    _write_manifest(directory, manifest)
     return manifest
+
+
+def _entry(path: Path) -> fmt.FileEntry:
+    return fmt.FileEntry(sha256=fmt.digest(path), bytes=path.stat().st_size)
+
+
+def _write_evaluation(directory: Path, evaluation: Mapping[str, Any]) -> None:
+    text = json.dumps(evaluation, indent=2, sort_keys=True)
+    (directory / fmt.EVALUATION).write_text(text + "\n", "utf-8")
+
+
+def _write_manifest(directory: Path, manifest: fmt.Manifest) -> None:
+    (directory / fmt.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
 
 
 def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:

@@ -6,17 +6,19 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.shop.cli import shop
+
+if TYPE_CHECKING:
+    from tamis_pipeline.config import PipelineConfig
 
 app = typer.Typer(help="From data to a bundle.", no_args_is_help=True)
 app.command()(shop)
@@ -25,27 +27,76 @@ app.command()(shop)
 _MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
-class Kind(StrEnum):
-    """The data sets that can be read."""
-
-    movielens_small = "movielens-small"
-    own = "own"
+Source = Annotated[Path, typer.Option("--input", help="Directory of the data set.")]
+Config = Annotated[str, typer.Option(help="A TOML file, or the name of one of the pipeline's own.")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="The same seed makes the same bundle; else the config's.")
+]
+Work = Annotated[Path, typer.Option(help="Directory where results of stages are kept.")]
+Name = Annotated[str, typer.Option(help="Name of the bundle.")]
 
 
 @app.command()
 def build(
-    source: Annotated[Path, typer.Option("--input", help="Directory of the data set.")],
+    source: Source,
     out: Annotated[Path, typer.Option("--out", help="Directory of the bundle to write.")],
-    dataset: Annotated[Kind, typer.Option(help="Which format it has.")] = Kind.own,
-    name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same bundle.")] = 0,
+    config: Config = "default",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the bundle; else that of its directory.")
+    ] = None,
+    seed: Seed = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Directory where results of stages are kept for later runs; else none."),
+    ] = None,
 ) -> None:
     """Train, index and evaluate, and write a bundle; a run that was stopped is taken up again."""
-    console = Console(stderr=True)
     pipeline = _of_the_training_extra("build")
-    config = pipeline.config_for(dataset.value, name or dataset.value, seed)
-    manifest = pipeline.build(config, source, out, Progress(console))
+    progress = Progress(Console(stderr=True))
+    settings = _settings(config, seed)
+    manifest = pipeline.build(settings, source, out, name or out.resolve().name, progress, work)
     typer.echo(manifest.bundle_id)
+
+
+@app.command()
+def train(source: Source, work: Work, config: Config = "default", seed: Seed = None) -> None:
+    """Train the models that a bundle is made of, and keep them in the workspace."""
+    _up_to("ranker", source, work, config, "", seed)
+
+
+@app.command()
+def index(
+    source: Source, work: Work, name: Name, config: Config = "default", seed: Seed = None
+) -> None:
+    """Up to a bundle that has not been evaluated; prints where it is."""
+    typer.echo(_up_to("index", source, work, config, name, seed))
+
+
+@app.command()
+def evaluate(
+    source: Source, work: Work, name: Name, config: Config = "default", seed: Seed = None
+) -> None:
+    """Up to what a bundle's evaluation.json says; prints it."""
+    typer.echo(json.dumps(_up_to("evaluate", source, work, config, name, seed), indent=2))
+
+
+@app.command("config")
+def show_config(config: Config = "default") -> None:
+    """Print a configuration with every key, as JSON."""
+    typer.echo(_settings(config, None).model_dump_json(indent=2))
+
+
+def _up_to(stage: str, source: Path, work: Path, config: str, name: str, seed: int | None) -> Any:
+    pipeline, workspace = _of_the_training_extra("build"), _of_the_training_extra("workspace")
+    progress = Progress(Console(stderr=True))
+    with workspace.open_workspace(work, progress) as opened:
+        graph = pipeline.Pipeline(_settings(config, seed), source, name, opened, progress)
+        return getattr(graph, stage).value
+
+
+def _settings(config: str, seed: int | None) -> PipelineConfig:
+    settings: PipelineConfig = _of_the_training_extra("config").load_config(config)
+    return settings if seed is None else settings.model_copy(update={"seed": seed})
 
 
 @app.command()

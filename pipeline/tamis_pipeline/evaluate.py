@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_client import TamisClient
+from tamis_pipeline import deepfm
+from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.preparation import Prepared
+from tamis_pipeline.progress import Progress
+from tamis_pipeline.ranking import feature_schema, item_tables
 from tamis_pipeline.split import Split, by_user
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.query_tower import encode
@@ -28,6 +33,55 @@ from tamis_server.bundles.features import is_positive
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 DEPTH = 100  # how deep the lists go that are judged
+
+
+def measure(
+    bundle: Path,
+    prepared: Prepared,
+    towers: Towers,
+    ranker: tuple[dict[str, Float32], float],
+    config: PipelineConfig,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What goes into evaluation.json."""
+    data, parts, popularity = prepared.data, prepared.parts, prepared.popularity
+    asked = questions(parts)
+    available = data.items.column("available").to_numpy(zero_copy_only=False).astype(np.bool_)
+    lists = baselines(asked, parts.train, popularity, towers, available)
+    with progress.count("requests", len(asked)) as advance:
+        item_ids = data.items.column("item_id").to_pylist()
+        funnel = through_grpc(bundle, asked, data.user_ids, item_ids, advance)
+    results = table(asked, {"whole funnel": funnel, **lists}, data.items.num_rows)
+    tables = item_tables(prepared, towers)
+    held_out = deepfm.exposures(
+        parts.train,
+        _first_positives(parts.test),
+        tables,
+        towers,
+        popularity,
+        config.ranking.deepfm,
+        np.random.default_rng(config.seed + 1),
+    )
+    auc = deepfm.auc_of(ranker[0], held_out, tables, feature_schema(prepared.fields))
+    progress.note("\n" + markdown(results) + f"\n\nAUC of the ranker: {auc:.4f}")
+    return {
+        "split": config.split.model_dump(),
+        "users": len(asked),
+        "users_left_out": left_out(parts),
+        "methods": results,
+        "ranker": {
+            "AUC": auc,
+            "requests": int(held_out.items.shape[0]),
+            "validation AUC": ranker[1],
+        },
+        "left_out": dict(data.problems),
+    }
+
+
+def _first_positives(events: Interactions) -> Interactions:
+    """Each user's first held-out positive: the one whose past is all in the training part."""
+    positive = events.take(is_positive(events.kinds))
+    return positive.take(np.array([own[0] for own in by_user(positive) if own.shape[0]], np.intp))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tamis.v1 import item_pb2
 from tamis_client import TamisClient
 from tamis_pipeline import build as pipeline
 from tamis_pipeline import deepfm, twotower
+from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
 from tamis_pipeline.ingest import ingest
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.shop.catalogue import make_products
@@ -27,10 +27,14 @@ from tamis_server.app import Application
 from tamis_server.bundles.loader import load
 from tamis_server.settings import load_settings
 
-CONFIG = replace(
-    pipeline.config_for("own", "tiny", seed=3),
-    towers=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=1),
-    ranker=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=1, neighbours=50),
+CONFIG = PipelineConfig(
+    seed=3,
+    retrieval=RetrievalConfig(
+        two_tower=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=1)
+    ),
+    ranking=RankingConfig(
+        deepfm=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=1, neighbours=50)
+    ),
 )
 
 
@@ -71,7 +75,7 @@ def test_what_users_did_is_in_the_next_bundle(bundle: Path, tmp_path: Path) -> N
     assert result.kinds == {"click": 30}
 
     pipeline.build(
-        CONFIG, tmp_path / "next", tmp_path / "bundle", Progress(Console(file=StringIO()))
+        CONFIG, tmp_path / "next", tmp_path / "bundle", "tiny", Progress(Console(file=StringIO()))
     )
     retrained = load(tmp_path / "bundle")
     rows = retrained.items.column("item_id").to_pylist()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from tamis_pipeline import build as pipeline
 from tamis_pipeline import deepfm, twotower
+from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
 from tamis_pipeline.dataset import read_dataset
 from tamis_pipeline.evaluate import questions
 from tamis_pipeline.progress import Progress
@@ -26,10 +26,14 @@ from tamis_server.bundles import features
 from tamis_server.bundles.loader import load
 from tamis_server.domain.context import Deadline, History, RequestContext
 
-CONFIG = replace(
-    pipeline.config_for("own", "tiny", seed=3),
-    towers=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=2),
-    ranker=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=2, neighbours=50),
+CONFIG = PipelineConfig(
+    seed=3,
+    retrieval=RetrievalConfig(
+        two_tower=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=2)
+    ),
+    ranking=RankingConfig(
+        deepfm=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=2, neighbours=50)
+    ),
 )
 
 
@@ -44,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "tiny"
-    pipeline.build(CONFIG, data, out, Progress(Console(file=StringIO())))
+    pipeline.build(CONFIG, data, out, "tiny", Progress(Console(file=StringIO())))
     return out
 
 
@@ -67,7 +71,8 @@ def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Pat
 
 
 def test_the_same_seed_makes_the_same_bundle(data: Path, built: Path, tmp_path: Path) -> None:
-    again = pipeline.build(CONFIG, data, tmp_path / "again", Progress(Console(file=StringIO())))
+    progress = Progress(Console(file=StringIO()))
+    again = pipeline.build(CONFIG, data, tmp_path / "again", "tiny", progress)
     assert again.bundle_id == load(built).manifest.bundle_id
 
 
@@ -84,10 +89,10 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_was(
     with monkeypatch.context() as patched:
         patched.setattr(deepfm, "train", stop)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.build(CONFIG, data, tmp_path / "tiny", progress)
+            pipeline.build(CONFIG, data, tmp_path / "tiny", "tiny", progress)
     assert not (tmp_path / "tiny").exists()
     monkeypatch.setattr(twotower, "train", never)
-    resumed = pipeline.build(CONFIG, data, tmp_path / "tiny", progress)
+    resumed = pipeline.build(CONFIG, data, tmp_path / "tiny", "tiny", progress)
     assert resumed.bundle_id == load(built).manifest.bundle_id
 
 
@@ -111,9 +116,8 @@ def test_nobody_is_asked_for_what_is_in_the_training_part(cut: Split) -> None:
 
 def test_popularity_and_histories_know_nothing_of_the_test_part(data: Path, built: Path) -> None:
     bundle = load(built)
-    parts = split(
-        read_dataset("own", data).interactions, CONFIG.split, CONFIG.test, CONFIG.validation
-    )
+    how = CONFIG.split
+    parts = split(read_dataset("own", data).interactions, how.how, how.test, how.validation)
     assert bundle.manifest.as_of == parts.train.times.max() < parts.test.times.min()
     met = np.zeros(bundle.manifest.items, bool)
     met[parts.train.items[features.is_positive(parts.train.kinds)]] = True

@@ -1,0 +1,116 @@
+"""What a run of the pipeline is told, typed: one TOML file a data set, one section a part.
+
+A section is the frozen dataclass of the module that reads it, or a model here where several do. To
+give a model settings, nest its dataclass in a section. A key that is not known is refused by name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from tamis_pipeline.deepfm import DeepFMConfig
+from tamis_pipeline.twotower import TwoTowerConfig
+from tamis_server.bundles.manifest import IndexSpec
+from tamis_server.domain.errors import FailureCategory, TamisError
+
+
+class ConfigRejected(TamisError):
+    """A configuration that can't be used: names the file, the key and what is allowed."""
+
+    category = FailureCategory.CLIENT
+
+
+class _Section(BaseModel):
+    # inf has no JSON of its own: written as text, and read back
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class DatasetConfig(_Section):
+    """kind: the format, one of ``dataset.READERS``."""
+
+    kind: str = "own"
+
+
+class SplitConfig(_Section):
+    """how: cut at one moment for all, or at each user's own last events. test: the share of the
+    events that is measured; validation: the share of the rest that stops and teaches."""
+
+    how: Literal["global", "per-user"] = "global"
+    test: float = Field(0.1, gt=0, lt=1)
+    validation: float = Field(0.15, gt=0, lt=1)
+
+
+class PopularityConfig(_Section):
+    """half_life_days: an event that long ago counts half; inf: all count alike."""
+
+    half_life_days: float = Field(30.0, gt=0)
+
+
+class RetrievalConfig(_Section):
+    """The models that give items and queries their vectors."""
+
+    two_tower: TwoTowerConfig = TwoTowerConfig()
+
+
+class RankingConfig(_Section):
+    """The models that order what was retrieved."""
+
+    deepfm: DeepFMConfig = DeepFMConfig()
+
+
+class PipelineConfig(_Section):
+    """All of it. seed: the same seed, input, configuration and code make the same bundle."""
+
+    seed: int = Field(0, ge=0)
+    dataset: DatasetConfig = DatasetConfig()
+    split: SplitConfig = SplitConfig()
+    popularity: PopularityConfig = PopularityConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    ranking: RankingConfig = RankingConfig()
+    index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
+
+
+def load_config(config: str) -> PipelineConfig:
+    """``config`` is a TOML file, or the name of one of ``names()``. Raises ConfigRejected."""
+    path = Path(config)
+    if not path.suffix and config in names():
+        text = (files("tamis_pipeline.configs") / f"{config}.toml").read_text("utf-8")
+    else:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            known = ", ".join(names())
+            raise ConfigRejected(
+                f"{config}: {getattr(error, 'strerror', error)}; a configuration is a TOML file, "
+                f"or one of {known}"
+            ) from None
+    try:
+        return PipelineConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigRejected(f"{config}: not TOML: {error}") from None
+    except ValidationError as error:
+        raise ConfigRejected(f"{config}: {_first(error)}") from None
+
+
+def names() -> list[str]:
+    """The configurations that come with the package."""
+    found = (Path(entry.name) for entry in files("tamis_pipeline.configs").iterdir())
+    return sorted(path.stem for path in found if path.suffix == ".toml")
+
+
+def plain(section: object) -> Any:
+    """A section as what JSON can hold."""
+    return TypeAdapter(type(section)).dump_python(section, mode="json")
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"{where}: there is no such key"
+    return f"{where}: {problem['msg']}, not {problem['input']!r}"

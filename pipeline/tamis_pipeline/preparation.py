@@ -1,0 +1,70 @@
+"""What every model starts from: the data set, its split, and counts of the training part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.dataset import Dataset, Interactions, read_dataset
+from tamis_pipeline.split import Split, by_user, split
+from tamis_pipeline.vocabulary import ItemFields, item_fields
+from tamis_server.bundles import features
+
+Float32 = npt.NDArray[np.float32]
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """popularity: float32[items], decayed; fields: known from the items met in training."""
+
+    data: Dataset
+    parts: Split
+    popularity: Float32
+    fields: ItemFields
+
+    @property
+    def as_of(self) -> float:
+        """Unix seconds of the last event that anything was learned from."""
+        return float(self.parts.train.times.max())
+
+
+def prepare(source: Path, config: PipelineConfig) -> Prepared:
+    """Read and split the data set in ``source``. Raises DatasetRejected."""
+    data = read_dataset(config.dataset.kind, source)
+    how = config.split
+    parts = split(data.interactions, how.how, how.test, how.validation)
+    items = data.items.num_rows
+    counts = decayed_counts(parts.train, items, float("inf"))
+    return Prepared(
+        data,
+        parts,
+        decayed_counts(parts.train, items, config.popularity.half_life_days),
+        item_fields(data, counts),
+    )
+
+
+def decayed_counts(events: Interactions, items: int, half_life_days: float) -> Float32:
+    """float32[items]: positives of each item, one half-life ago counting half."""
+    positive = features.is_positive(events.kinds)
+    age = (events.times.max() - events.times[positive]) / DAY
+    weights = 0.5 ** (age / half_life_days)
+    return np.bincount(events.items[positive], weights, minlength=items).astype(np.float32)
+
+
+def known_users(data: Dataset, train: Interactions) -> pa.Table:
+    """The bundle's users.parquet: what each did in the training part, oldest first."""
+    histories = by_user(train, len(data.user_ids))
+    return pa.table(
+        {
+            "user_id": pa.array(data.user_ids, pa.string()),
+            "rows": pa.array([train.items[own] for own in histories], pa.list_(pa.int32())),
+            "times": pa.array([train.times[own] for own in histories], pa.list_(pa.float64())),
+            "kinds": pa.array([train.kinds[own] for own in histories], pa.list_(pa.uint8())),
+        }
+    )
