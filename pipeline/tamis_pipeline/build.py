@@ -1,7 +1,8 @@
 """The stages from a data set to an evaluated bundle, as a graph: each names what it works on.
 
-    read ─┬─ retrieval ─┬─ ranker ─┐
-          └─────────────┴──────────┴─ index ── evaluate ── seal
+    read ─┬─ retrieval ──┬─ ranker ─┐
+          ├─ neighbours ─┤          │
+          └──────────────┴──────────┴─ index ── evaluate ── seal
 
 A stage is a property: asking for one does what it needs and no more, and what is in the workspace
 already is not done again (see ``workspace``). To add a stage, write its function in a module of its
@@ -18,15 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline import bundle, evaluate, preparation, provenance, ranking, twotower, vocabulary
-from tamis_pipeline.bundle import BundleParts, seal, write_bundle
+from tamis_pipeline import bundle, evaluate, neighbours, preparation, provenance, ranking, twotower
+from tamis_pipeline.bundle import BundleParts, ItemTowerParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.twotower import Towers
 from tamis_pipeline.workspace import Kept, Workspace, open_workspace
 from tamis_server.bundles.manifest import Manifest
+from tamis_server.bundles.neighbours import Neighbours
 
+Together = tuple[Neighbours, Neighbours]  # of what towers learn from; of all training
 Ranker = tuple[dict[str, npt.NDArray[np.float32]], float]
 
 
@@ -68,7 +71,7 @@ class Pipeline:
             "retrieval",
             lambda: twotower.train(
                 prepared.value.fields,
-                vocabulary.tokens(prepared.value.data),
+                None,
                 prepared.value.parts.fit,
                 prepared.value.parts.validation,
                 config.retrieval.two_tower,
@@ -81,14 +84,35 @@ class Pipeline:
         )
 
     @cached_property
+    def neighbours(self) -> Kept[Together]:
+        prepared, config = self.read, self._config.retrieval.neighbours
+        items = prepared.value.data.items.num_rows
+        return self._work.value(
+            "neighbours",
+            lambda: (
+                neighbours.fit(prepared.value.parts.fit, items, config),
+                neighbours.fit(prepared.value.parts.train, items, config),
+            ),
+            of=[prepared],
+            settings=[config],
+            code=[neighbours],
+        )
+
+    @cached_property
     def ranker(self) -> Kept[Ranker]:
         prepared, towers, config = self.read, self.retrieval, self._config
+        together = self.neighbours
         return self._work.value(
             "ranker",
             lambda: ranking.rank(
-                prepared.value, towers.value, config.ranking, config.seed, self._progress.note
+                prepared.value,
+                towers.value,
+                together.value[0],
+                config.ranking,
+                config.seed,
+                self._progress.note,
             ),
-            of=[prepared, towers],
+            of=[prepared, towers, together],
             settings=[config.ranking, config.seed],
             code=[ranking],
         )
@@ -97,10 +121,11 @@ class Pipeline:
     def index(self) -> Kept[Path]:
         """The bundle, but for what evaluation will say of it."""
         prepared, towers, ranker = self.read, self.retrieval, self.ranker
+        together = self.neighbours
         return self._work.files(
             "index",
-            lambda out: write_bundle(self._parts(prepared.value, towers.value, ranker.value), out),
-            of=[prepared, towers, ranker],
+            lambda out: write_bundle(self._parts(), out),
+            of=[prepared, towers, together, ranker],
             settings=[self._name, self._config.index, self._config.seed],
             code=[bundle, ranking],
         )
@@ -108,18 +133,19 @@ class Pipeline:
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        config = self._config
+        config, together = self._config, self.neighbours
         return self._work.value(
             "evaluate",
             lambda: evaluate.measure(
                 draft.value,
                 prepared.value,
                 towers.value,
+                together.value[1],
                 ranker.value,
                 config,
                 self._progress,
             ),
-            of=[prepared, towers, ranker, draft],
+            of=[prepared, towers, together, ranker, draft],
             settings=[config.split, config.ranking, config.seed],
             code=[evaluate, "tamis_server.__main__"],  # it asks a server
         )
@@ -130,8 +156,9 @@ class Pipeline:
         with self._progress.stage("seal"):
             return seal(draft.value, report.value, out)
 
-    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranker) -> BundleParts:
-        tables = ranking.item_tables(prepared, towers)
+    def _parts(self) -> BundleParts:
+        prepared, towers, together = self.read.value, self.retrieval.value, self.neighbours.value[1]
+        tables = ranking.item_tables(prepared, towers, together)
         return BundleParts(
             name=self._name,
             as_of=prepared.as_of,
@@ -144,10 +171,14 @@ class Pipeline:
             popularity=prepared.popularity,
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
-            ranker=ranker[0],
+            ranker=self.ranker.value[0],
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,
+            item_tower=ItemTowerParts(
+                towers.item_tower, prepared.fields.vocabulary.model_dump(mode="json")
+            ),
+            neighbours={"rows": together.rows, "weights": together.weights},
         )
 
 

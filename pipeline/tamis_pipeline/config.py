@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tamis_pipeline.deepfm import DeepFMConfig
+from tamis_pipeline.neighbours import NeighboursConfig
 from tamis_pipeline.twotower import TwoTowerConfig
 from tamis_server.bundles.manifest import IndexSpec
 from tamis_server.domain.errors import FailureCategory, TamisError
@@ -52,9 +53,10 @@ class PopularityConfig(_Section):
 
 
 class RetrievalConfig(_Section):
-    """The models that give items and queries their vectors."""
+    """The models that say what is near to whom, and what goes with what."""
 
     two_tower: TwoTowerConfig = TwoTowerConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
 
 
 class RankingConfig(_Section):

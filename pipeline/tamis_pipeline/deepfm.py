@@ -21,9 +21,10 @@ import optax
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.split import by_user
 from tamis_pipeline.twotower import Towers
-from tamis_server.bundles.query_tower import encode
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import FeatureSchema
+from tamis_server.bundles.neighbours import Neighbours
+from tamis_server.bundles.query_tower import clock, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -51,12 +52,14 @@ class DeepFMConfig:
 
 @dataclass(frozen=True, slots=True)
 class ItemTables:
-    """What the ranker knows of items: fields, dense (without vectors), log popularity, vectors."""
+    """What the ranker knows of items: fields, dense (without vectors), log popularity,
+    vectors, and what goes with what."""
 
     fields: Int32
     dense: Float32
     log_popularity: Float32
     vectors: Float32
+    neighbours: Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def exposures(
     everything = np.arange(tables.vectors.shape[0])
     most_popular = set(np.argsort(-popularity, kind="stable")[: config.popular].tolist())
     found: tuple[list[Int32], list[Float32], list[Int32], list[Float32]] = ([], [], [], [])
-    length = towers.encoder["recency"].shape[0]
+    length = towers.encoder["recency_bias"].shape[0]
     popular = rng.choice(everything, (positions.shape[0], config.popular_negatives), p=share)
     for number, position in enumerate(positions.tolist()):
         own = past[asked.users[position]]
@@ -104,7 +107,7 @@ def exposures(
         latest = slice(None, None, -1)
         history[0, : min(length, rows.shape[0])] = rows[-length:][latest]
         what[0, : min(length, rows.shape[0])] = kinds[-length:][latest]
-        query = encode(towers.encoder, history, what)[0]
+        query = encode(towers.encoder, history, what, clock(np.array([time])))[0]
         target = asked.items[position]
         near = np.argpartition(
             -(tables.vectors @ query), min(config.neighbours, everything.size - 1)
@@ -127,7 +130,9 @@ def exposures(
         found[0].append(fields)
         found[1].append(np.concatenate([dense, query]))
         found[2].append(items)
-        near_past = features.cross_features(tables.vectors, items, known, rows, kinds)
+        near_past = features.cross_features(
+            tables.vectors, tables.neighbours, items, known, rows, kinds
+        )
         found[3].append(near_past)
     if not found[0]:
         raise ValueError("no positive event to learn ranking from")

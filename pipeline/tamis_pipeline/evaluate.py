@@ -27,8 +27,9 @@ from tamis_pipeline.progress import Progress
 from tamis_pipeline.ranking import feature_schema, item_tables
 from tamis_pipeline.split import Split, by_user
 from tamis_pipeline.twotower import Towers
-from tamis_server.bundles.query_tower import encode
 from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.neighbours import Neighbours
+from tamis_server.bundles.query_tower import clock, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -39,6 +40,7 @@ def measure(
     bundle: Path,
     prepared: Prepared,
     towers: Towers,
+    neighbours: Neighbours,
     ranker: tuple[dict[str, Float32], float],
     config: PipelineConfig,
     progress: Progress,
@@ -52,7 +54,7 @@ def measure(
         item_ids = data.items.column("item_id").to_pylist()
         funnel = through_grpc(bundle, asked, data.user_ids, item_ids, advance)
     results = table(asked, {"whole funnel": funnel, **lists}, data.items.num_rows)
-    tables = item_tables(prepared, towers)
+    tables = item_tables(prepared, towers, neighbours)
     held_out = deepfm.exposures(
         parts.train,
         _first_positives(parts.test),
@@ -258,10 +260,10 @@ def _best(
 
 
 def _query(towers: Towers, question: Question) -> Float32:
-    length = towers.encoder["recency"].shape[0]
+    length = towers.encoder["recency_bias"].shape[0]
     rows = np.full((1, length), -1, np.int32)
     kinds = np.zeros((1, length), np.uint8)
     count = min(length, question.history.shape[0])
     rows[0, :count] = question.history[::-1][:count]
     kinds[0, :count] = question.kinds[::-1][:count]
-    return encode(towers.encoder, rows, kinds)
+    return encode(towers.encoder, rows, kinds, clock(np.array([question.time])))

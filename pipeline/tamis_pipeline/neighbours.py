@@ -51,11 +51,8 @@ def fit(events: Interactions, items: int, config: NeighboursConfig) -> Neighbour
     taken.data[:] = 1.0  # twice is once
     met = np.flatnonzero(np.asarray(taken.sum(axis=0)).ravel())
     taken = taken[:, met]
-    if met.shape[0] <= config.dense:
-        among = _sparse_ease(taken, config)
-    else:
-        among = _cosines(taken, config)
-    return _widened(among, met, items)
+    weigh = _sparse_ease if met.shape[0] <= config.dense else _cosines
+    return _widened(weigh(taken, config), met, items)
 
 
 def _sparse_ease(taken: sparse.csr_matrix, config: NeighboursConfig) -> Neighbours:

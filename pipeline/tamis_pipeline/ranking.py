@@ -14,6 +14,7 @@ from tamis_pipeline.twotower import Towers
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import FeatureSchema
+from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 
@@ -21,13 +22,17 @@ Float32 = npt.NDArray[np.float32]
 def rank(
     prepared: Prepared,
     towers: Towers,
+    neighbours: Neighbours,
     config: RankingConfig,
     seed: int,
     report: Callable[[str], None],
 ) -> tuple[dict[str, Float32], float]:
-    """The ranker's arrays, and its AUC on the part of the validation events kept aside."""
+    """The ranker's arrays, and its AUC on the part of the validation events kept aside.
+
+    neighbours: of events before the validation part, as the towers are.
+    """
     report("features of what would have been ranked")
-    tables = item_tables(prepared, towers)
+    tables = item_tables(prepared, towers, neighbours)
     exposed = deepfm.exposures(
         prepared.parts.train,
         prepared.parts.validation,
@@ -42,7 +47,7 @@ def rank(
     )
 
 
-def item_tables(prepared: Prepared, towers: Towers) -> deepfm.ItemTables:
+def item_tables(prepared: Prepared, towers: Towers, neighbours: Neighbours) -> deepfm.ItemTables:
     """Fields and dense features of all items as of the end of the training part."""
     created = prepared.data.items.column("created_at").to_numpy(zero_copy_only=False)
     return deepfm.ItemTables(
@@ -50,6 +55,7 @@ def item_tables(prepared: Prepared, towers: Towers) -> deepfm.ItemTables:
         dense=features.item_dense(prepared.popularity, created.astype(np.float64), prepared.as_of),
         log_popularity=features.log_popularity(prepared.popularity),
         vectors=towers.vectors,
+        neighbours=neighbours,
     )
 
 

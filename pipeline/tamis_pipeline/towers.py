@@ -2,8 +2,8 @@
 ``bundles.item_tower``), held to these functions by tests.
 
 Parameters are a flat dict. ``item.*`` are the item tower's: an id embedding and those of fields,
-words and content, summed and normalised. ``history.*`` make the query tower's table of events, the
-rest is its attention (learnt seeds, as in Set Transformer's pooling: Lee et al., ICML 2019) and MLP.
+words and content, summed and normalised. ``history.*`` make the query tower's table of events; the
+rest is its attention (learnt seeds, as Set Transformer pools: Lee et al., ICML 2019) and its MLP.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class ItemInputs(NamedTuple):
     met: jax.Array
 
 
-def item_inputs(fields: ItemFields, content: Float32 | None, met: npt.NDArray[np.bool_]) -> ItemInputs:
+def item_inputs(
+    fields: ItemFields, content: Float32 | None, met: npt.NDArray[np.bool_]
+) -> ItemInputs:
+    """On the device. content: float32[items, c] or None, which is c = 0; met: bool[items]."""
     sizes = [spec.size for spec in fields.specs]
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     if content is None:
@@ -84,8 +87,7 @@ def initial(sizes: TowerSizes, fields: ItemFields, items: int, content: int, see
         "kind_weight": jnp.asarray([0, 0.5, 0.6, 1, 1.5, 1.2, -0.3, 0, -0.5], jnp.float32),
         "context_table": normal(HOURS + WEEKDAYS, d, scale=0.01),
         "w_context": normal(d, h, scale=d**-0.5),
-        "skip": jnp.concatenate([jnp.eye(d)] * heads) / heads
-        + normal(heads * d, d, scale=0.02),
+        "skip": jnp.concatenate([jnp.eye(d)] * heads) / heads + normal(heads * d, d, scale=0.02),
         "w1": normal(heads * d, h, scale=(heads * d) ** -0.5),
         "b1": jnp.zeros(h),
         "w2": normal(h, d, scale=0.1 * h**-0.5),

@@ -38,7 +38,10 @@ class Examples:
         return Examples(
             self.items,
             self.kinds,
-            *(each[which] for each in (self.targets, self.starts, self.ends, self.own, self.context)),
+            *(
+                each[which]
+                for each in (self.targets, self.starts, self.ends, self.own, self.context)
+            ),
         )
 
     def histories(self, length: int) -> tuple[Int32, UInt8]:
@@ -102,7 +105,9 @@ def between(before: Interactions, asked: Interactions, timed: bool) -> Examples:
     )
 
 
-def _by_user(events: Interactions, users: int = 0) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _by_user(
+    events: Interactions, users: int = 0
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """An order by user and time, and where each user begins in it, with one bound more."""
     order = np.argsort(events.users, kind="stable")
     count = max(users, int(events.users.max(initial=-1)) + 1)

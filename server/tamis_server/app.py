@@ -21,7 +21,7 @@ from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
-from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
@@ -33,6 +33,7 @@ from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
 from tamis_server.adapters.embedded.sources import (
     AroundAnchors,
     AroundRecent,
+    OftenTogether,
     Personal,
     fresh,
     popular,
@@ -125,12 +126,18 @@ def build_engine(
             user_history,
             user_state,
             eligible,
-            Step(QueryEncoding(PooledQueryEncoder(bundle)), 0.05, DegradationLevel.POPULARITY),
+            Step(QueryEncoding(AttentiveQueryEncoder(bundle)), 0.05, DegradationLevel.POPULARITY),
         ],
         stages=[
             retrieval(
                 Quota(Personal(nearest), wanted.personal, wanted.personal_weight, timeout),
                 Quota(AroundRecent(nearest), wanted.recent, wanted.recent_weight, timeout),
+                Quota(
+                    OftenTogether(bundle.neighbours),
+                    wanted.together,
+                    wanted.together_weight,
+                    timeout,
+                ),
                 Quota(popular_items, wanted.popular, wanted.popular_weight, timeout),
                 Quota(fresh_items, wanted.fresh, wanted.fresh_weight, timeout),
                 Quota(trending_items, wanted.trending, wanted.trending_weight, timeout),

@@ -39,12 +39,13 @@ class ItemTower:
         words_of = self.arrays["word"][np.maximum(words, 0)] * present
         found = found + words_of.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
         norm = np.sqrt(np.square(found).sum(axis=1, keepdims=True))
-        return (found / np.maximum(norm, 1e-6)).astype(np.float32)
+        unit: Float32 = (found / np.maximum(norm, 1e-6)).astype(np.float32)
+        return unit
 
     def histories(self, fields: Int32, content: Float32) -> Float32:
         """float32[n, e]: their rows of ``history_table``."""
-        found = self._fields("history_field", fields) + content @ self.arrays["history_content"]
-        return found.astype(np.float32)
+        about: Float32 = content @ self.arrays["history_content"]
+        return self._fields("history_field", fields) + about
 
     def _fields(self, name: str, fields: Int32) -> Float32:
         sizes = [spec.size for spec in self.vocabulary.specs]

@@ -81,8 +81,8 @@ TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
 _MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 _OPTIONAL = frozenset({*(name for group in TOGETHER for name in group), NEIGHBOURS})
 
-# With e = the width of events, h heads, l events at most, s slots of context: see bundles.query_tower
-# for the function they define.
+# With e = the width of events, h heads, l events at most, s slots of context. The function they
+# define: bundles.query_tower.
 ENCODER_ARRAYS = (
     "history_table",  # [items, e]
     "seeds",  # [e, h], what each head's attention looks for

@@ -49,8 +49,9 @@ class Neighbours:
         known = np.unique(history[history < self.rows.shape[0]])
         near = self.rows[known].ravel()
         # -1 counts for the item behind the last, with weight 0
-        return np.bincount(
+        total: npt.NDArray[np.float64] = np.bincount(
             np.where(near < 0, self.rows.shape[0], near),
             self.weights[known].ravel(),
             minlength=self.rows.shape[0] + 1,
-        )
+        ).astype(np.float64)
+        return total

@@ -1,7 +1,7 @@
 """The query tower in NumPy: attention over the history, and a small residual MLP.
 
-The one definition for the server, for evaluation and for what the ranker learns from; training's own
-(``tamis_pipeline.towers``) is held to it by a test.
+The one definition for the server, for evaluation and for what the ranker learns from; training's
+own (``tamis_pipeline.towers``) is held to it by a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def clock(times: Float64) -> Int32:
     return np.stack([hours, HOURS + days], axis=-1).astype(np.int32)
 
 
-def encode(encoder: Mapping[str, npt.NDArray[Any]], rows: Int32, kinds: UInt8, context: Int32) -> Float32:
+def encode(
+    encoder: Mapping[str, npt.NDArray[Any]], rows: Int32, kinds: UInt8, context: Int32
+) -> Float32:
     """Query vectors float32[n, d], unit length; zero where the history says nothing.
 
     encoder: ``manifest.ENCODER_ARRAYS``; rows int32[n, l], latest first, -1 where there is none;

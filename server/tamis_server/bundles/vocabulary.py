@@ -52,9 +52,9 @@ class AttributeCodes(_Strict):
         """int32[n, slots] of one value an item, None where it has none."""
         if self.kind == "number":
             numbers = np.array([np.nan if v is None else v for v in values], np.float64)
-            found = 1 + np.searchsorted(np.array(self.edges), numbers, side="right")
+            code_of = 1 + np.searchsorted(np.array(self.edges), numbers, side="right")
             known = np.isfinite(numbers) & bool(self.edges)
-            return np.where(known, found, 0).astype(np.int32)[:, None]
+            return np.array(np.where(known, code_of, 0)[:, None], np.int32)
         code = {value: number for number, value in enumerate(self.values, start=1)}
         if self.kind != "tags":
             return np.array([[code.get(value, 0)] for value in values], np.int32).reshape(-1, 1)

@@ -37,6 +37,7 @@ class Source(IntEnum):
     FRESH = 3
     RELATED = 4  # nearest to the item asked about
     TRENDING = 5  # many do something with it now
+    CO_OCCURRENCE = 8  # often met by those who met the same items
 
 
 class DegradationLevel(IntEnum):

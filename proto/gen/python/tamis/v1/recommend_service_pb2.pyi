@@ -42,6 +42,8 @@ class _CandidateSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Candi
     """Near to the item asked about."""
     CANDIDATE_SOURCE_TRENDING: _CandidateSource.ValueType  # 6
     """Many do something with it now."""
+    CANDIDATE_SOURCE_CO_OCCURRENCE: _CandidateSource.ValueType  # 9
+    """Often met by those who met the same items as the user."""
 
 class CandidateSource(_CandidateSource, metaclass=_CandidateSourceEnumTypeWrapper):
     """Where a candidate came from."""
@@ -60,6 +62,8 @@ CANDIDATE_SOURCE_RELATED: CandidateSource.ValueType  # 5
 """Near to the item asked about."""
 CANDIDATE_SOURCE_TRENDING: CandidateSource.ValueType  # 6
 """Many do something with it now."""
+CANDIDATE_SOURCE_CO_OCCURRENCE: CandidateSource.ValueType  # 9
+"""Often met by those who met the same items as the user."""
 Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
 
 class _ReasonCode:
@@ -82,6 +86,8 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """It is like the item asked about."""
     REASON_CODE_TRENDING: _ReasonCode.ValueType  # 6
     """Many do something with it now."""
+    REASON_CODE_OFTEN_TOGETHER: _ReasonCode.ValueType  # 9
+    """Others took to it who took to the same items."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """Why an item is shown, to be put into words by the caller."""
@@ -100,6 +106,8 @@ REASON_CODE_SIMILAR_TO_ITEM: ReasonCode.ValueType  # 5
 """It is like the item asked about."""
 REASON_CODE_TRENDING: ReasonCode.ValueType  # 6
 """Many do something with it now."""
+REASON_CODE_OFTEN_TOGETHER: ReasonCode.ValueType  # 9
+"""Others took to it who took to the same items."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 class _DegradationLevel:
