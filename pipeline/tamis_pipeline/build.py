@@ -57,7 +57,7 @@ class Pipeline:
             "read",
             lambda: preparation.prepare(self._source, config),
             of=[provenance.combined(self.inputs)],
-            settings=[config.dataset, config.split, config.popularity],
+            settings=[config.dataset, config.split, config.popularity, config.seed],
             code=[preparation],
         )
         for problem, count in prepared.value.data.problems.items():

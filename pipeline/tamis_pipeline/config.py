@@ -32,16 +32,18 @@ class _Section(BaseModel):
 
 
 class DatasetConfig(_Section):
-    """kind: the format, one of ``dataset.READERS``."""
+    """kind: the format, one of ``readers.READERS``. opinions: whether a dislike is one; without,
+    whatever was met counts as a view, as in published protocols for implicit feedback."""
 
     kind: str = "own"
+    opinions: bool = True
 
 
 class SplitConfig(_Section):
-    """how: cut at one moment for all, or at each user's own last events. test: the share of the
-    events that is measured; validation: the share of the rest that stops and teaches."""
+    """how: see ``split.split``. test: the share of the events that is measured; validation: the
+    share of the rest that stops and teaches."""
 
-    how: Literal["global", "per-user"] = "global"
+    how: Literal["global", "per-user", "leave-one-out", "random", "given"] = "global"
     test: float = Field(0.1, gt=0, lt=1)
     validation: float = Field(0.15, gt=0, lt=1)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +48,20 @@ class Interactions:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A published test part: users int32[n], the item of each, items int32[n], and the items that
+    it is to be told from, negatives int32[n, m] (rows)."""
+
+    users: Int32
+    items: Int32
+    negatives: Int32
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """items: as in a bundle's items.parquet; user_ids: by number; problems: how many rows of the
-    source were dropped, or mended, and why."""
+    source were dropped, or mended, and why; profiles: user_id and attributes, one row for each of
+    user_ids, null where nothing is known; held_out: where the data set comes with its own."""
 
     name: str
     items: pa.Table
@@ -59,80 +69,41 @@ class Dataset:
     user_ids: tuple[str, ...]
     interactions: Interactions
     problems: Mapping[str, int]
+    profiles: pa.Table | None = None
+    profile_attributes: tuple[Attribute, ...] = ()
+    held_out: HeldOut | None = None
 
 
-def read_dataset(kind: str, directory: Path) -> Dataset:
-    """Read ``directory`` as one of ``READERS``. Raises DatasetRejected."""
-    if kind not in READERS:
-        raise DatasetRejected(f"data set {kind!r}: not known; there are {', '.join(READERS)}")
-    if not directory.is_dir():
-        raise DatasetRejected(f"{directory}: not a directory")
-    return READERS[kind](directory)
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What a reader finds, as it stands in the source: items (docs/own-data.md), interactions,
+    users (user_id and attributes) and a test part (user_id, item_id, negatives list of item_id)."""
+
+    items: pl.DataFrame
+    interactions: pl.DataFrame | None = None
+    users: pl.DataFrame | None = None
+    held_out: pl.DataFrame | None = None
+    problems: Mapping[str, int] = field(default_factory=dict)
 
 
-def _read_own(directory: Path) -> Dataset:
-    """The documented format (docs/own-data.md): items and interactions, each parquet or csv."""
-    items, interactions = read_table(directory, "items"), read_table(directory, "interactions")
-    return assemble("own", items, interactions, {})
-
-
-def _read_movielens(directory: Path) -> Dataset:
-    """MovieLens with csv files (Harper, Konstan, TiiS 2015). Stars become events: 4 and more a
-    like, 3 and 3.5 a view, less a dislike. Tags are left out: many were given after the ratings
-    that they would help to predict."""
-    movies = _csv(directory / "movies.csv", ("movieId", "title", "genres"))
-    ratings = _csv(directory / "ratings.csv", ("userId", "movieId", "rating", "timestamp"))
-    year = pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Int32)
-    genres = pl.col("genres").str.split("|").list.filter(pl.element() != "(no genres listed)")
-    posters = {path.stem for path in (directory / "posters").glob("*.jpg")}
-    movie_id = pl.col("movieId").cast(pl.String)
-    items = movies.select(
-        item_id=movie_id,
-        title=pl.col("title").str.strip_chars(),
-        text=genres.list.join(", "),
-        image=pl.when(movie_id.is_in(sorted(posters))).then("posters/" + movie_id + ".jpg"),
-        created_at=pl.date(year, 1, 1).cast(pl.Datetime("us")).dt.epoch("s").cast(pl.Float64),
-        genre=genres.list.first(),
-        decade=(year // 10 * 10).cast(pl.String) + "s",
-        genres=genres,
-        year=year.cast(pl.Float64),
-    )
-    stars = pl.col("rating")
-    events = ratings.select(
-        user_id=pl.col("userId").cast(pl.String),
-        item_id=movie_id,
-        timestamp=pl.col("timestamp"),
-        event_type=pl.when(stars >= 4)
-        .then(pl.lit("like"))
-        .when(stars >= 3)
-        .then(pl.lit("view"))
-        .otherwise(pl.lit("dislike")),
-    )
-    return assemble("movielens", items, events, {})
-
-
-READERS: Mapping[str, Callable[[Path], Dataset]] = {
-    "own": _read_own,
-    "movielens-small": _read_movielens,
-}
-
-
-def assemble(
-    name: str, items: pl.DataFrame, interactions: pl.DataFrame, problems: Mapping[str, int]
-) -> Dataset:
-    """Check and number both tables; what does not fit is dropped and counted in ``problems``."""
-    counts = dict(problems)
-    items = _clean_items(items, counts)
+def assemble(name: str, tables: Tables) -> Dataset:
+    """Check and number all tables; what does not fit is dropped and counted in ``problems``."""
+    if tables.interactions is None:
+        raise DatasetRejected(
+            f"{name}: is a catalogue without interactions; tamis pipeline simulate makes some"
+        )
+    counts = dict(tables.problems)
+    items = _clean_items(tables.items, counts)
     table, attributes = _item_table(items)
     row_of = items.select("item_id", row=pl.int_range(pl.len(), dtype=pl.Int32))
-    events = _clean_interactions(interactions, row_of, counts)
+    events = _clean_interactions(tables.interactions, row_of, counts)
     if events.is_empty():
         raise DatasetRejected(f"interactions: none is usable; dropped: {counts}")
     # numbered by name, not by first appearance: a user's number does not depend on file order
     users = events.select(pl.col("user_id").unique().sort())
-    events = events.join(
-        users.with_columns(user=pl.int_range(pl.len(), dtype=pl.Int32)), on="user_id"
-    ).sort("timestamp", "user", "row", "kind")
+    number_of = users.with_columns(user=pl.int_range(pl.len(), dtype=pl.Int32))
+    events = events.join(number_of, on="user_id").sort("timestamp", "user", "row", "kind")
+    profiles, profile_attributes = _profiles(tables.users, users, counts)
     return Dataset(
         name,
         table,
@@ -145,7 +116,44 @@ def assemble(
             events["kind"].to_numpy().astype(np.uint8),
         ),
         {reason: count for reason, count in counts.items() if count},
+        profiles,
+        profile_attributes,
+        None if tables.held_out is None else _held_out(tables.held_out, number_of, row_of),
     )
+
+
+def _profiles(
+    profiles: pl.DataFrame | None, users: pl.DataFrame, counts: dict[str, int]
+) -> tuple[pa.Table | None, tuple[Attribute, ...]]:
+    if profiles is None:
+        return None, ()
+    require(profiles, "users", ("user_id",))
+    profiles = profiles.with_columns(pl.col("user_id").cast(pl.String))
+    unique = profiles.unique("user_id", keep="first", maintain_order=True)
+    counts["users with the id of another (the first is kept)"] = len(profiles) - len(unique)
+    return _attribute_table(users.join(unique, on="user_id", how="left", maintain_order="left"))
+
+
+def _attribute_table(frame: pl.DataFrame) -> tuple[pa.Table, tuple[Attribute, ...]]:
+    """The first column as it is, and the rest as attributes."""
+    found = [(name, *_attribute(frame[name])) for name in frame.columns[1:]]
+    table = frame.select(pl.col(frame.columns[0]), *(column for *_, column in found))
+    plain = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+    attributes = tuple(Attribute(name=name, kind=kind) for name, kind, _ in found)
+    return plain.cast(_plain(plain.schema)), attributes
+
+
+def _held_out(pairs: pl.DataFrame, number_of: pl.DataFrame, row_of: pl.DataFrame) -> HeldOut:
+    rows = dict(row_of.iter_rows())
+    numbers = dict(number_of.iter_rows())
+    try:
+        return HeldOut(
+            np.array([numbers[user] for user in pairs["user_id"]], np.int32),
+            np.array([rows[item] for item in pairs["item_id"]], np.int32),
+            np.array([[rows[item] for item in own] for own in pairs["negatives"]], np.int32),
+        )
+    except KeyError as unknown:
+        raise DatasetRejected(f"held-out pairs: {unknown} is not in the other tables") from None
 
 
 def _clean_items(items: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
@@ -261,32 +269,6 @@ def seconds(frame: pl.DataFrame, table: str, name: str) -> pl.Expr:
         f"{table}: column {name} is {kind}; a time is a number (Unix seconds), a timestamp "
         "or ISO text"
     )
-
-
-def read_table(directory: Path, name: str) -> pl.DataFrame:
-    """``name``.parquet or ``name``.csv, as it is. Raises DatasetRejected."""
-    parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
-    try:
-        if parquet.is_file():
-            return pl.read_parquet(parquet)
-        if csv.is_file():
-            ids = ("user_id", "item_id", "title", "text", "image")
-            overrides = dict.fromkeys(ids, pl.String)
-            return pl.read_csv(csv, infer_schema_length=10_000, schema_overrides=overrides)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DatasetRejected(f"{directory / name}: {str(error).splitlines()[0]}") from None
-    raise DatasetRejected(f"{directory}: neither {parquet.name} nor {csv.name} is there")
-
-
-def _csv(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    try:
-        frame = pl.read_csv(path, infer_schema_length=10_000)
-    except FileNotFoundError:
-        raise DatasetRejected(f"{path}: not found") from None
-    except pl.exceptions.PolarsError as error:
-        raise DatasetRejected(f"{path}: {str(error).splitlines()[0]}") from None
-    require(frame, path.name, columns)
-    return frame
 
 
 def require(frame: pl.DataFrame, table: str, columns: tuple[str, ...]) -> None:

@@ -14,11 +14,11 @@ import pyarrow as pa
 from tamis_pipeline.dataset import (
     EVENT_TYPES,
     DatasetRejected,
-    read_table,
     require,
     seconds,
 )
 from tamis_pipeline.directory import replacing
+from tamis_pipeline.readers.files import read_table
 from tamis_server import eventlog
 
 _LOGGED = {

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis_pipeline.config import PipelineConfig
-from tamis_pipeline.dataset import Dataset, Interactions, read_dataset
+from tamis_pipeline.dataset import Dataset, Interactions
+from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.split import Split, by_user, split
 from tamis_pipeline.vocabulary import ItemFields, item_fields
 from tamis_server.bundles import features
@@ -36,9 +37,9 @@ class Prepared:
 
 def prepare(source: Path, config: PipelineConfig) -> Prepared:
     """Read and split the data set in ``source``. Raises DatasetRejected."""
-    data = read_dataset(config.dataset.kind, source)
+    data = read_dataset(config.dataset.kind, source, opinions=config.dataset.opinions)
     how = config.split
-    parts = split(data.interactions, how.how, how.test, how.validation)
+    parts = split(data.interactions, how.how, how.test, how.validation, config.seed, data.held_out)
     items = data.items.num_rows
     counts = decayed_counts(parts.train, items, float("inf"))
     return Prepared(

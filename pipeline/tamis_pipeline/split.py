@@ -1,14 +1,18 @@
-"""Time-based splits. Everything learned or counted comes from the training part."""
+"""Splits by time, and those of published protocols. What is learned or counted comes from the
+training part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.dataset import DatasetRejected, HeldOut, Interactions
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +26,59 @@ class Split:
     train: Interactions
 
 
-def split(events: Interactions, how: str, test: float, validation: float) -> Split:
-    """Cut off the last ``test`` of the events, then the last ``validation`` of the rest.
+HOW = ("global", "per-user", "leave-one-out", "random", "given")
 
-    global: at one moment for all, as in production. per-user: each user's own last events; needed
-    where users come once and never again, so that a cut at one moment leaves nobody known to test.
+
+def split(
+    events: Interactions,
+    how: str,
+    test: float,
+    validation: float,
+    seed: int = 0,
+    held_out: HeldOut | None = None,
+) -> Split:
+    """Cut off ``test`` of the events, then ``validation`` of the rest.
+
+    global: the last of them, at one moment for all, as in production. per-user: each user's own
+    last events; needed where users come once and never again, so that a cut at one moment leaves
+    nobody known to test. leave-one-out: the last event of each user who has two, and what validates
+    is per-user. random: any of them, whatever their time. given: the pairs that the data set came
+    with are the test, and any of the rest validate. Only the first three keep a user's future out
+    of training; leave-one-out and given have no use for ``test``.
     """
-    last = _last_of_all if how == "global" else _last_of_each
-    held_out = last(events, test)
-    train = events.take(~held_out)
-    late = last(train, validation)
-    return Split(train.take(~late), train.take(late), events.take(held_out), train)
+    rng = np.random.default_rng(seed)
+    match how:
+        case "global":
+            tested = _last_of_all(events, test)
+            late = partial(_last_of_all, fraction=validation)
+        case "per-user":
+            tested = _last_of_each(events, test)
+            late = partial(_last_of_each, fraction=validation)
+        case "leave-one-out":
+            tested = _last_one_of_each(events)
+            late = partial(_last_of_each, fraction=validation)
+        case "random":
+            tested = _any(events, test, rng)
+            late = partial(_any, fraction=validation, rng=rng)
+        case "given":
+            if held_out is None:
+                raise DatasetRejected("split: given, but this data set comes without a test part")
+            tested = _given(events, held_out)
+            late = partial(_any, fraction=validation, rng=rng)
+        case _:
+            raise DatasetRejected(f"split: {how!r} is not known; there are {', '.join(HOW)}")
+    train = events.take(~tested)
+    validated = late(train)
+    return Split(train.take(~validated), train.take(validated), events.take(tested), train)
 
 
-def _last_of_all(events: Interactions, fraction: float) -> npt.NDArray[np.bool_]:
+def _last_of_all(events: Interactions, fraction: float) -> Mask:
     moment = np.quantile(events.times, 1.0 - fraction)
-    mask: npt.NDArray[np.bool_] = events.times > moment
+    mask: Mask = events.times > moment
     return mask
 
 
-def _last_of_each(events: Interactions, fraction: float) -> npt.NDArray[np.bool_]:
+def _last_of_each(events: Interactions, fraction: float) -> Mask:
     """Cut at a time, not at a count: events of one second have no order to respect."""
     late = np.zeros(len(events), np.bool_)
     for own in by_user(events):
@@ -49,6 +86,25 @@ def _last_of_each(events: Interactions, fraction: float) -> npt.NDArray[np.bool_
         if count:
             late[own] = events.times[own] >= events.times[own[-count]]
     return late
+
+
+def _last_one_of_each(events: Interactions) -> Mask:
+    last = np.zeros(len(events), np.bool_)
+    last[[own[-1] for own in by_user(events) if own.shape[0] > 1]] = True
+    return last
+
+
+def _any(events: Interactions, fraction: float, rng: np.random.Generator) -> Mask:
+    drawn = np.zeros(len(events), np.bool_)
+    drawn[rng.permutation(len(events))[: round(len(events) * fraction)]] = True
+    return drawn
+
+
+def _given(events: Interactions, held_out: HeldOut) -> Mask:
+    items = int(max(events.items.max(), held_out.items.max())) + 1
+    pairs = events.users.astype(np.int64) * items + events.items
+    mask: Mask = np.isin(pairs, held_out.users.astype(np.int64) * items + held_out.items)
+    return mask
 
 
 def by_user(events: Interactions, users: int | None = None) -> list[npt.NDArray[np.intp]]:

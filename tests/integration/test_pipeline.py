@@ -14,9 +14,9 @@ from rich.console import Console
 from tamis_pipeline import build as pipeline
 from tamis_pipeline import deepfm, towers, twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
-from tamis_pipeline.dataset import read_dataset
 from tamis_pipeline.evaluate import questions
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.shop.catalogue import make_products
 from tamis_pipeline.shop.export import write_shop
 from tamis_pipeline.shop.shoppers import simulate

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tamis_pipeline.config import ConfigRejected, PipelineConfig, load_config, names
-from tamis_pipeline.dataset import READERS
+from tamis_pipeline.readers import READERS
 
 
 @pytest.mark.parametrize("name", names())
@@ -31,7 +31,10 @@ def test_a_configuration_is_the_same_after_json(name: str) -> None:
         ("[retrieval.two_tower]\ndims = 3", r"retrieval\.two_tower\.dims: there is no such key"),
         ("[spilt]", r"spilt: there is no such key"),
         ("[split]\ntest = 1.5", r"split\.test: .*less than 1.*, not 1\.5"),
-        ("[split]\nhow = 'random'", r"split\.how: .*'global' or 'per-user'"),
+        (
+            "[split]\nhow = 'random walk'",
+            r"split\.how: .*'global', 'per-user', .*, not 'random walk'",
+        ),
         ("[ranking.deepfm]\nepochs = 'many'", r"ranking\.deepfm\.epochs: .*integer.*'many'"),
         ("seed 1", r"not TOML: .*line 1"),
     ],

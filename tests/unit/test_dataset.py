@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tamis_pipeline.dataset import DatasetRejected, read_dataset
+from tamis_pipeline.dataset import DatasetRejected
+from tamis_pipeline.readers import read_dataset
 from tamis_server.domain.context import EventKind
 
 ITEMS = """item_id,title,text,image,colour,price,organic,available

@@ -14,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tamis_pipeline.cli import app
-from tamis_pipeline.dataset import DatasetRejected, read_dataset
+from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.ingest import ingest
+from tamis_pipeline.readers import read_dataset
 from tamis_server import eventlog
 from tamis_server.domain.context import Event, EventKind
 from tamis_server.eventlog import Received, SegmentRejected

@@ -1,0 +1,1 @@
+"""How good a recommender is: metrics with intervals, by segment, beside baselines."""
