@@ -62,7 +62,7 @@ class Bench:
 
     def __init__(self, items: int, queries: int, seed: int = 1) -> None:
         loaded = load(bundle(items))
-        self.nearest = NearestItems(loaded, ef_search=EF)
+        self.nearest = NearestItems(loaded.index, loaded.vectors, ef_search=EF)
         self.vectors = loaded.vectors
         self.costs = FilterCosts(items, DIMS, EF)
         rng = np.random.default_rng(seed)

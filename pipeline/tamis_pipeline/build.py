@@ -19,11 +19,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline import bundle, evaluate, neighbours, preparation, provenance, ranking, twotower
+from tamis_pipeline import (
+    bundle,
+    leakage,
+    neighbours,
+    preparation,
+    provenance,
+    ranking,
+    statistics,
+    twotower,
+)
 from tamis_pipeline.bundle import BundleParts, ItemTowerParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.drift import drift
+from tamis_pipeline.evaluation import report
+from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.run import RUN, Run, read_run
+from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
 from tamis_pipeline.workspace import Kept, Workspace, open_workspace
 from tamis_server.bundles.manifest import Manifest
@@ -63,6 +77,17 @@ class Pipeline:
         for problem, count in prepared.value.data.problems.items():
             self._progress.note(f"{count} {problem}")
         return prepared
+
+    @cached_property
+    def statistics(self) -> Kept[Statistics]:
+        prepared = self.read
+        return self._work.value(
+            "statistics",
+            lambda: statistics.statistics(prepared.value.data),
+            of=[prepared],
+            settings=[],
+            code=[statistics],
+        )
 
     @cached_property
     def retrieval(self) -> Kept[Towers]:
@@ -133,10 +158,11 @@ class Pipeline:
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        config, together = self._config, self.neighbours
-        return self._work.value(
-            "evaluate",
-            lambda: evaluate.measure(
+        config, data, together = self._config, self.read.value.data, self.neighbours
+
+        def measure() -> dict[str, Any]:
+            require_no_leak(draft.value, prepared.value.parts, data.user_ids)
+            return report.measure(
                 draft.value,
                 prepared.value,
                 towers.value,
@@ -144,17 +170,39 @@ class Pipeline:
                 ranker.value,
                 config,
                 self._progress,
-            ),
+            )
+
+        return self._work.value(
+            "evaluate",
+            measure,
             of=[prepared, towers, together, ranker, draft],
-            settings=[config.split, config.ranking, config.seed],
-            code=[evaluate, "tamis_server.__main__"],  # it asks a server
+            settings=[config.split, config.ranking, config.evaluation, config.seed],
+            code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )
 
     def seal(self, out: Path) -> Manifest:
-        """Put the bundle to ``out``, replacing what was there only once all is on disk."""
-        draft, report = self.index, self.evaluate
+        """Put the bundle and its run.json to ``out``, replacing what was there only once all is on
+        disk."""
+        draft, measured = self.index, self.evaluate
+        seen, drifted = self.statistics.value, self._drift(out)
+
+        def run(manifest: Manifest) -> dict[str, str]:
+            records = tuple(self._work.records.values())
+            made = Run.of(manifest, self._config, self._source, self.inputs, records, seen, drifted)
+            return {RUN: made.model_dump_json(indent=1) + "\n"}
+
         with self._progress.stage("seal"):
-            return seal(draft.value, report.value, out)
+            return seal(draft.value, measured.value, out, run)
+
+    def _drift(self, out: Path) -> tuple[str, ...]:
+        """What changed since the run whose bundle is at ``out``."""
+        if not (out / RUN).is_file():
+            return ()
+        before = read_run(out).statistics
+        found = drift(before, self.read.value.data, self._config.drift)
+        for finding in found:
+            self._progress.note(f"changed since the bundle at {out}: {finding}")
+        return tuple(map(str, found))
 
     def _parts(self) -> BundleParts:
         prepared, towers, together = self.read.value, self.retrieval.value, self.neighbours.value[1]
@@ -189,15 +237,36 @@ def build(
     name: str,
     progress: Progress,
     work: Path | None = None,
+    again: Run | None = None,
 ) -> Manifest:
     """Do all stages, and put the bundle to ``out``. Raises DatasetRejected and WorkspaceBusy.
 
     work: where results of stages are kept for later runs; without one they are kept beside
-    ``out``, until the bundle is complete.
+    ``out``, until the bundle is complete. again: the run that is to be repeated; raises
+    InputsDiffer where the input is another.
     """
     directory = work if work is not None else out.absolute().with_name(f".{out.name}.work")
     with open_workspace(directory, progress) as workspace:
-        manifest = Pipeline(config, source, name, workspace, progress).seal(out)
+        pipeline = Pipeline(config, source, name, workspace, progress)
+        if again is not None:
+            again.require(pipeline.inputs)
+        manifest = pipeline.seal(out)
     if work is None:
         shutil.rmtree(directory)
+    return manifest
+
+
+def rebuild(
+    run: Run, out: Path, progress: Progress, source: Path | None = None, work: Path | None = None
+) -> Manifest:
+    """Make a bundle again from its ``run``, and say where it came out otherwise, and why.
+
+    Raises InputsDiffer where the files of the data set are not those of the run.
+    """
+    config = PipelineConfig.model_validate(run.config)
+    where = Path(run.source) if source is None else source
+    manifest = build(config, where, out, run.name, progress, work, run)
+    differences = run.differences(read_run(out))
+    for difference in differences or ["the same bundle as before"]:
+        progress.note(difference)
     return manifest

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis_pipeline.directory import replacing
+from tamis_pipeline.evaluation.markdown import markdown
+from tamis_pipeline.evaluation.page import page
+from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
 Float32 = npt.NDArray[np.float32]
@@ -86,18 +90,37 @@ def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
         return _fill(temporary, parts)
 
 
-def seal(draft: Path, evaluation: Mapping[str, Any], out: Path) -> fmt.Manifest:
-    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured."""
+def seal(
+    draft: Path,
+    evaluation: Mapping[str, Any],
+    out: Path,
+    beside: Callable[[fmt.Manifest], Mapping[str, str]],
+) -> fmt.Manifest:
+    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured.
+
+    beside: texts by the name of a file that lies in the directory but is no part of the bundle.
+    """
     with replacing(out) as temporary:
         shutil.copytree(draft, temporary, dirs_exist_ok=True)
-        _write_evaluation(temporary, evaluation)
+        write_report(temporary, evaluation)
         manifest = fmt.read_manifest(draft)
-        files = {**manifest.files, fmt.EVALUATION: _entry(temporary / fmt.EVALUATION)}
+        measured = (fmt.EVALUATION, fmt.REPORT_TEXT, fmt.REPORT_PAGE)
+        files = {**manifest.files, **{name: _entry(temporary / name) for name in measured}}
         manifest = manifest.model_copy(
             update={"files": files, "bundle_id": fmt.bundle_id(manifest.name, files)}
         )
         _write_manifest(temporary, manifest)
+        for name, text in beside(manifest).items():
+            (temporary / name).write_text(text, "utf-8")
         return manifest
+
+
+def write_report(directory: Path, evaluation: Mapping[str, Any]) -> None:
+    """evaluation.json, report.md and report.html into ``directory``, made where absent."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_evaluation(directory, evaluation)
+    (directory / fmt.REPORT_TEXT).write_text(markdown(evaluation), "utf-8")
+    (directory / fmt.REPORT_PAGE).write_text(page(evaluation), "utf-8")
 
 
 def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
@@ -144,7 +167,7 @@ def _entry(path: Path) -> fmt.FileEntry:
 
 
 def _write_evaluation(directory: Path, evaluation: Mapping[str, Any]) -> None:
-    text = json.dumps(evaluation, indent=2, sort_keys=True)
+    text = json.dumps(evaluation, indent=2)
     (directory / fmt.EVALUATION).write_text(text + "\n", "utf-8")
 
 
@@ -167,10 +190,24 @@ def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
         (directory / fmt.VOCABULARY).write_text(vocabulary + "\n", "utf-8")
     if parts.neighbours is not None:
         _save(directory / fmt.NEIGHBOURS, pairing, parts.neighbours)
-    for name, model in parts.models.items():
+    _fill_models(directory, parts)
+
+
+def _fill_models(directory: Path, parts: BundleParts) -> None:
+    """The model repository. The towers of CLIP are in it by a second name, not a second time."""
+    models, towers = dict(parts.models), {}
+    if parts.content is not None and parts.content.clip is not None:
+        towers = {
+            f"clip_{side}/1/{MODEL}": f"{fmt.CLIP}/{side}.onnx" for side in ("text", "vision")
+        }
+        models.update((path, (directory / file).read_bytes()) for path, file in towers.items())
+    for name, content in {**models, **configurations(models)}.items():
         path = directory / fmt.MODELS / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model)
+        if name in towers:
+            os.link(directory / towers[name], path)
+        else:
+            path.write_bytes(content)
 
 
 def _save(path: Path, pairing: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

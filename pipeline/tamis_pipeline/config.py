@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tamis_pipeline.deepfm import DeepFMConfig
+from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.neighbours import NeighboursConfig
 from tamis_pipeline.twotower import TwoTowerConfig
 from tamis_server.bundles.manifest import IndexSpec
@@ -67,6 +68,24 @@ class RankingConfig(_Section):
     deepfm: DeepFMConfig = DeepFMConfig()
 
 
+class EvaluationConfig(_Section):
+    """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
+
+    baselines: tuple[Literal["item-kNN", "EASE", "ALS", "BPR"], ...] = (
+        "item-kNN", "EASE", "ALS", "BPR",
+    )  # fmt: skip
+
+
+class GatesConfig(_Section):
+    """margins: by how much a new bundle may measure less than the one served; metrics are paths
+    into evaluation.json, higher is better."""
+
+    margins: dict[str, float] = {
+        "methods/whole funnel/Recall@20": 0.01,
+        "methods/whole funnel/NDCG@20": 0.01,
+    }
+
+
 class PipelineConfig(_Section):
     """All of it. seed: the same seed, input, configuration and code make the same bundle."""
 
@@ -76,6 +95,9 @@ class PipelineConfig(_Section):
     popularity: PopularityConfig = PopularityConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gates: GatesConfig = GatesConfig()
+    drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 

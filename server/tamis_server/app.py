@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import signal
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from math import nan
 from pathlib import Path
@@ -18,7 +20,9 @@ import uvloop
 
 import tamis_kernels
 from tamis_server.adapters.embedded.availability import AvailableRows
+from tamis_server.adapters.embedded.blending import SimilarityAndTaste
 from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
+from tamis_server.adapters.embedded.content import ClipEncoder
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
 from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
@@ -28,35 +32,45 @@ from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
 from tamis_server.adapters.embedded.histories import BundleHistories
 from tamis_server.adapters.embedded.hnsw import NearestItems
 from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
-from tamis_server.adapters.embedded.merging import ReciprocalRankMerger
+from tamis_server.adapters.embedded.merging import AsFound, ReciprocalRankMerger
 from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
 from tamis_server.adapters.embedded.sources import (
     AroundAnchors,
     AroundRecent,
     OftenTogether,
     Personal,
+    Sought,
     fresh,
     popular,
     trending,
 )
+from tamis_server.bundles.clip import Clip
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue
-from tamis_server.bundles.loader import Bundle, load
+from tamis_server.bundles.loader import Bundle, Content, load
+from tamis_server.bundles.manifest import CLIP, CONTENT
 from tamis_server.bundles.swapper import Swapper
-from tamis_server.domain.candidates import DegradationLevel
-from tamis_server.domain.context import Deadline, RequestContext
-from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.candidates import DegradationLevel, Source
+from tamis_server.domain.context import Deadline, Depiction, RequestContext
+from tamis_server.domain.errors import BundleRejected, DependencyFailed
 from tamis_server.domain.ports import UserStateStore
-from tamis_server.funnel.engine import BundleInfo, Engine
+from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
-from tamis_server.settings import EventsSettings, Settings, SettingsError
+from tamis_server.settings import (
+    EventsSettings,
+    RetrievalSettings,
+    SearchSettings,
+    Settings,
+    SettingsError,
+)
 from tamis_server.stages.filtering import Filtering
 from tamis_server.stages.hydration import Hydration
 from tamis_server.stages.preparation import (
     EligibleItems,
     QueryEncoding,
+    SearchEncoding,
     UserHistory,
     UserState,
 )
@@ -69,6 +83,7 @@ from tamis_server.transport.server import GrpcServer
 from tamis_server.transport.servicers import ServerStatus
 
 log = logging.getLogger(__name__)
+_PIXEL = b"BM" + struct.pack("<8xIIIIHH28x", 54, 40, 1, 1, 1, 24)  # a black one, as BMP
 _STATE_S = 1.0  # the store has a time-out of its own
 _INLINE_S = 1.0  # budget of stages that can't wait for anything: the deadline bounds them
 
@@ -84,7 +99,8 @@ def build_engine(
     catalogue = BundleCatalogue(bundle, available)
     eligibility = AttributeEligibility(bundle, available)
     wanted = settings.retrieval
-    base = NearestItems(bundle, ef_search=wanted.ef_search, exact_below=wanted.exact_below)
+    base, looks = _indices(bundle, wanted)
+    encoder = _encoder(bundle.content, settings.search)
     histories = BundleHistories(bundle, catalogue.bundle_keys, seen_policy(settings.state))
     user_history = Step(UserHistory(histories, catalogue), _INLINE_S)
     user_state = Step(UserState(store, catalogue), _STATE_S, DegradationLevel.POPULARITY)
@@ -119,14 +135,26 @@ def build_engine(
         popular_items,
         fresh_items,
         trending_items,
+        tower=None,
+        space="" if isinstance(encoder, str) else encoder.space,
     )
-    nearest = NearestWithLive(base, live)
+    nearest = NearestWithLive(base, lambda: live.rows)
+    around_recent, around_anchors = [], []
+    if looks is not None:
+        alike = NearestWithLive(looks, lambda: live.content_rows)
+        weight = wanted.content_weight
+        recent = AroundRecent(alike, source=Source.CONTENT)
+        around_recent.append(Quota(recent, wanted.content, weight, timeout))
+        anchors = AroundAnchors(alike, source=Source.CONTENT)
+        around_anchors.append(Quota(anchors, wanted.related, weight, timeout))
+    query_encoding = QueryEncoding(AttentiveQueryEncoder(bundle))
+    hydration = Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER)
     recommend = Funnel(
         preparations=[
             user_history,
             user_state,
             eligible,
-            Step(QueryEncoding(AttentiveQueryEncoder(bundle)), 0.05, DegradationLevel.POPULARITY),
+            Step(query_encoding, 0.05, DegradationLevel.POPULARITY),
         ],
         stages=[
             retrieval(
@@ -141,9 +169,10 @@ def build_engine(
                 Quota(popular_items, wanted.popular, wanted.popular_weight, timeout),
                 Quota(fresh_items, wanted.fresh, wanted.fresh_weight, timeout),
                 Quota(trending_items, wanted.trending, wanted.trending_weight, timeout),
+                *around_recent,
             ),
             filtering(*unmet),
-            Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER),
+            hydration,
             Step(
                 Ranking(ranker),
                 settings.ranking.timeout_s,
@@ -156,17 +185,87 @@ def build_engine(
     related = Funnel(
         preparations=[user_history, user_state, eligible],
         stages=[
-            retrieval(Quota(AroundAnchors(nearest), wanted.related, 1.0, timeout)),
+            retrieval(Quota(AroundAnchors(nearest), wanted.related, 1.0, timeout), *around_anchors),
             filtering(EligibleFilter()),
             reranking,
         ],
         observer=observer,
     )
 
-    def searches() -> Mapping[str, float]:
-        return {way.value: float(tally.queries) for way, tally in base.tallies.items()}
+    search: Funnel | NoSearch
+    if isinstance(encoder, str):
+        search = NoSearch(f"{encoder} (bundle {bundle.manifest.bundle_id})")
+    else:
+        search = Funnel(
+            preparations=[
+                Step(SearchEncoding(encoder), settings.search.timeout_s),
+                user_history,
+                Step(UserState(store, catalogue), _STATE_S, DegradationLevel.RETRIEVAL_ORDER),
+                eligible,
+                Step(query_encoding, 0.05, DegradationLevel.RETRIEVAL_ORDER),
+            ],
+            stages=[
+                Step(
+                    Retrieval(
+                        [Quota(Sought(alike), settings.search.candidates, 1.0, timeout)], AsFound()
+                    ),
+                    _INLINE_S,
+                ),
+                filtering(EligibleFilter()),
+                hydration,
+                Step(
+                    Ranking(SimilarityAndTaste(ranker, taste=settings.search.taste)),
+                    settings.ranking.timeout_s,
+                    DegradationLevel.RETRIEVAL_ORDER,
+                ),
+                reranking,
+            ],
+            observer=observer,
+        )
 
-    return Engine(_info(bundle), catalogue, recommend, related, live, searches)
+    def measures() -> Measures:
+        indices = {"vectors": base} if looks is None else {"vectors": base, "content": looks}
+        queries = {
+            (name, way.value): float(tally.queries)
+            for name, index in indices.items()
+            for way, tally in index.tallies.items()
+        }
+        if isinstance(encoder, str):
+            return Measures(queries, {})
+        return Measures(queries, {"text": encoder.texts, "picture": encoder.pictures})
+
+    content = None if isinstance(encoder, str) else encoder
+    return Engine(_info(bundle), catalogue, recommend, related, search, live, content, measures)
+
+
+def _indices(bundle: Bundle, wanted: RetrievalSettings) -> tuple[NearestItems, NearestItems | None]:
+    """Over the item tower's vectors, and over what items look and read like."""
+    ef_search = max(wanted.ef_search, bundle.manifest.index.ef_search)
+    near = partial(NearestItems, ef_search=ef_search, exact_below=wanted.exact_below)
+    base, content = near(bundle.index, bundle.vectors), bundle.content
+    if content is None:
+        return base, None
+    has = np.any(content.vectors[: bundle.manifest.items] != 0, axis=1)
+    return base, near(content.index, content.vectors, present=AvailableRows(has).bits)
+
+
+def _encoder(content: Content | None, wanted: SearchSettings) -> ClipEncoder | str:
+    """What encodes queries and new items, or why nothing does. Raises BundleRejected."""
+    if content is None:
+        return "the bundle has no content vectors; docs/search.md says how to build one with them"
+    if content.clip is None:
+        return "the bundle has content vectors, but not the CLIP that could encode a query"
+    try:
+        clip = Clip.load(content.clip, threads=wanted.threads)
+    except ModuleNotFoundError as error:
+        reason = f"{error.name} is not installed here: pip install 'tamis[clip]'"
+        log.warning("no search and no encoding of new items: %s", reason)
+        return reason
+    if clip.dim != content.spec.dim:
+        raise BundleRejected(
+            CLIP, f"its vectors are {clip.dim} wide, those of {CONTENT} {content.spec.dim}"
+        )
+    return ClipEncoder(clip, content.spec)
 
 
 def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
@@ -217,7 +316,7 @@ class Application:
             self._engines,
             self._stores,
             self._event_log,
-            CatalogueEditor(self._engines, self._live, item_keys, encoder=None),
+            CatalogueEditor(self._engines, self._live, item_keys),
             self._status,
             CallInterceptor(
                 default_timeout_s=settings.server.default_timeout_s,
@@ -319,7 +418,18 @@ class Application:
         metrics.gauge(
             "tamis_item_features_age", "since item activity was last read", "s", self._trends_age
         )
-        metrics.counter("tamis_searches", "queries, by the filter plan", self._searches, ("way",))
+        metrics.counter(
+            "tamis_searches",
+            "queries of nearest items, by the filter plan",
+            lambda: self._measures().queries,
+            ("index", "way"),
+        )
+        metrics.counter(
+            "tamis_encoded",
+            "texts and pictures, by CLIP",
+            lambda: self._measures().encoded,
+            ("kind",),
+        )
         event_log = self._event_log
         metrics.counter(
             "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
@@ -336,8 +446,8 @@ class Application:
     def _bundle_info(self) -> Mapping[str, float]:
         return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
 
-    def _searches(self) -> Mapping[str, float]:
-        return self._engines.current.searches() if self._engines.swaps else {}
+    def _measures(self) -> Measures:
+        return self._engines.current.measures() if self._engines.swaps else Measures({}, {})
 
     def _live_items(self) -> float:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0
@@ -381,6 +491,8 @@ async def _warm_up(engine: Engine) -> None:
     """Answer one request, so that the first caller does not pay for first times."""
     ctx = RequestContext("warm-up", "", 20, Deadline.after(30.0), now=engine.bundle.as_of)
     await engine.recommend.run(ctx)
+    if engine.content is not None:
+        await engine.content.encode([Depiction("a", _PIXEL)])
 
 
 def serve(settings: Settings) -> None:

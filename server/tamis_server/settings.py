@@ -174,6 +174,9 @@ class RetrievalSettings(_Section):
     popular: int = Field(100, ge=1, le=10_000)
     fresh: int = Field(50, ge=0, le=10_000)
     trending: int = Field(100, ge=0, le=10_000, description="candidates many do something with now")
+    content: int = Field(
+        100, ge=0, le=10_000, description="candidates that look or read like recent items"
+    )
     trending_refresh_s: float = Field(5.0, gt=0, description="how often to ask what trends")
     fresh_days: float = Field(30.0, gt=0, description="how long an item counts as new")
     related: int = Field(200, ge=1, le=10_000, description="candidates of RelatedItems")
@@ -183,6 +186,7 @@ class RetrievalSettings(_Section):
     popular_weight: float = Field(0.3, ge=0)
     fresh_weight: float = Field(0.2, ge=0)
     trending_weight: float = Field(0.2, ge=0)
+    content_weight: float = Field(0.3, ge=0, description="in RelatedItems, too")
     source_timeout_s: float = Field(0.1, gt=0)
     ef_search: int = Field(
         300, ge=1, description="HNSW beam for 100 results; never below the bundle's own"
@@ -190,6 +194,15 @@ class RetrievalSettings(_Section):
     exact_below: int | None = Field(
         None, ge=0, description="scan so many eligible items exactly; default: as the costs say"
     )
+
+
+class SearchSettings(_Section):
+    candidates: int = Field(200, ge=1, le=10_000, description="most similar items, then ranked")
+    taste: float = Field(
+        0.3, ge=0, le=1, description="0: by similarity alone; 1: by the user's taste alone"
+    )
+    timeout_s: float = Field(0.5, gt=0, description="of encoding what is searched for")
+    threads: int = Field(1, ge=0, description="of one encoding; 0: as many as cores")
 
 
 class RankingSettings(_Section):
@@ -227,6 +240,7 @@ class Settings(BaseSettings):
     events: EventsSettings = EventsSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    search: SearchSettings = SearchSettings()
     ranking: RankingSettings = RankingSettings()
     reranking: RerankingSettings = RerankingSettings()
     metrics: MetricsSettings = MetricsSettings()

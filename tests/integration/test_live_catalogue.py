@@ -191,7 +191,7 @@ async def test_what_is_wrong_with_an_item_is_said_by_field(client: AsyncTamisCli
         ("items[5].item.item_id", "is items[0]'s too"),
         ("items[6].item.item_id", "is empty, must be given"),
     ]
-    with pytest.raises(InvalidRequest, match="no item encoder is configured"):
+    with pytest.raises(InvalidRequest, match="has no item tower"):
         await client.upsert_items([lacking])
     with pytest.raises(InvalidRequest, match="1 to 1000 are allowed"):
         await client.upsert_items([])

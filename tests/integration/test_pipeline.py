@@ -14,7 +14,7 @@ from rich.console import Console
 from tamis_pipeline import build as pipeline
 from tamis_pipeline import deepfm, towers, twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
-from tamis_pipeline.evaluate import questions
+from tamis_pipeline.evaluation.protocols import questions
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.shop.catalogue import make_products
@@ -61,12 +61,20 @@ def cut(request: pytest.FixtureRequest, data: Path) -> Split:
 def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Path) -> None:
     bundle = load(built)
     report = json.loads((built / "evaluation.json").read_text())
-    methods = {"whole funnel", "popularity", "item-kNN", "two-tower alone"}
-    assert set(report["methods"]) == methods
-    for row in report["methods"].values():
-        assert set(row) == {"Recall@100", "Recall@20", "NDCG@20", "HR@10", "coverage@20"}
-        assert all(0 <= value <= 1 for value in row.values())
+    simple = {"popularity", "item-kNN", "EASE", "ALS", "BPR"}
+    assert set(report["methods"]) == {"whole funnel", "two-tower alone", *simple}
+    for name, row in report["methods"].items():
+        assert {"Recall@100", "NDCG@10", "HR@10", "MRR@20", "coverage@20"} <= set(row)
+        assert all(0 <= value <= 1 for metric, value in row.items() if metric != "novelty@20")
+        for metric, (low, high) in report["intervals"][name].items():
+            assert low <= row[metric] <= high
     assert 0 <= report["ranker"]["AUC"] <= 1
+    assert report["retrieval"]["server: all sources"]["Recall@500"] > 0
+    assert [stage["stage"] for stage in report["stages"]][-1] == "reranking"
+    page = (built / "report.html").read_text()
+    assert "whole funnel" in page
+    assert "http" not in page, "a page that needs nothing else"
+    assert "| whole funnel |" in (built / "report.md").read_text()
     assert bundle.manifest.seed == 3
     assert [path.name for path in built.parent.iterdir()] == ["tiny"], "no work left behind"
 

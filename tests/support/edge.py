@@ -46,7 +46,7 @@ class Held:
 def doing(shop: Bench, work: Work) -> Held:
     """The engine of ``shop`` with a funnel of one stage that does ``work`` and finds nothing."""
     funnel = Funnel([], [Step(Does(work), budget_s=30.0)], Recorder())
-    return Held(replace(shop.engine, recommend=funnel, related=funnel))
+    return Held(replace(shop.engine, recommend=funnel, related=funnel, search=funnel))
 
 
 def server_of(
@@ -66,7 +66,7 @@ def server_of(
         engines,
         replace(shop.stores, users=store or shop.stores.users),
         event_log or NoEventLog(),
-        CatalogueEditor(engines, live, item_keys, encoder=None),
+        CatalogueEditor(engines, live, item_keys),
         lambda: ServerStatus("1.2.3", 4.5, "scalar", "lmdb://x", 1, "", nothing_live, 5_000),
         CallInterceptor(
             default_timeout_s=default_timeout_s,

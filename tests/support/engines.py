@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis_pipeline.bundle import write_bundle
+from tamis_pipeline.bundle import BundleParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.adapters.embedded.histories import BundleHistories
 from tamis_server.app import build_engine
@@ -60,7 +60,12 @@ class Bench:
 
 def bench(directory: Path, settings: Settings | None = None, **options: int | str) -> Bench:
     """Write a random bundle to ``directory`` and build the engine that serves it."""
-    write_bundle(random_parts(as_of=AS_OF, **options), directory)  # type: ignore[arg-type]
+    return bench_of(random_parts(as_of=AS_OF, **options), directory, settings)  # type: ignore[arg-type]
+
+
+def bench_of(parts: BundleParts, directory: Path, settings: Settings | None = None) -> Bench:
+    """The same of a bundle that the test made up."""
+    write_bundle(parts, directory)
     bundle = load(directory, spare=SPARE)
     settings = settings or Settings()
     stores = open_stores(StateSettings(url=f"lmdb://{directory}-state", fsync="never"))

@@ -105,7 +105,7 @@ def exact(bundle: Bundle, query: Vectors, mask: NDArray[np.bool_], k: int) -> li
 async def test_recall_is_kept_at_every_selectivity(
     bundle: Bundle, share: float, exact_below: int | None
 ) -> None:
-    nearest = NearestItems(bundle, ef_search=100, exact_below=exact_below)
+    nearest = NearestItems(bundle.index, bundle.vectors, ef_search=100, exact_below=exact_below)
     rng = np.random.default_rng(7)
     recalls = []
     for query in bundle.vectors[:40, None]:
@@ -123,7 +123,7 @@ async def test_recall_is_kept_at_every_selectivity(
 async def test_a_filter_far_from_the_query_is_completed_by_a_scan_and_counted(
     bundle: Bundle,
 ) -> None:
-    nearest = NearestItems(bundle, ef_search=64, exact_below=0)
+    nearest = NearestItems(bundle.index, bundle.vectors, ef_search=64, exact_below=0)
     query = bundle.vectors[:1]
     mask = np.zeros(ITEMS, np.bool_)
     mask[np.argsort(bundle.vectors @ query[0])[:200]] = True
@@ -140,7 +140,7 @@ async def test_more_than_the_graph_reaches_is_completed(tmp_path: Path) -> None:
     parts.vectors[:] = np.repeat(parts.vectors[:2], 150, axis=0)
     write_bundle(parts, tmp_path / "bundle")
     bundle = load(tmp_path / "bundle")
-    nearest = NearestItems(bundle, ef_search=64, exact_below=0)
+    nearest = NearestItems(bundle.index, bundle.vectors, ef_search=64, exact_below=0)
     everything = np.ones(300, np.bool_)
     for mask in (everything, np.arange(300) != 7, np.arange(300) % 3 > 0):
         (found,) = await nearest.search(bundle.vectors[:1], 300, eligible(mask))
@@ -149,7 +149,7 @@ async def test_more_than_the_graph_reaches_is_completed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("least", [0, 1, 500, ITEMS - 10, ITEMS])
 async def test_bits_beyond_the_base_are_not_searched(bundle: Bundle, least: int) -> None:
-    nearest = NearestItems(bundle, ef_search=100)
+    nearest = NearestItems(bundle.index, bundle.vectors, ef_search=100)
     assert nearest.size == ITEMS
     beyond = np.arange(ITEMS + 5_000) >= least
     (found,) = await nearest.search(bundle.vectors[:1], 2 * ITEMS, eligible(beyond))
@@ -160,7 +160,7 @@ async def test_the_graph_is_searched_as_well_as_by_hnswlib(bundle: Bundle) -> No
     theirs = hnswlib.Index(space="ip", dim=bundle.manifest.dim)
     theirs.load_index(str(bundle.directory / INDEX))
     theirs.set_ef(64)
-    nearest = NearestItems(bundle, ef_search=64, exact_below=0)
+    nearest = NearestItems(bundle.index, bundle.vectors, ef_search=64, exact_below=0)
     queries = np.ascontiguousarray(bundle.vectors[::40] + np.float32(0.1))
     labels, _ = theirs.knn_query(queries, k=20)
     found = await nearest.search(queries, 20, None)

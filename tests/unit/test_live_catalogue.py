@@ -15,8 +15,7 @@ from support.stores import Opener
 from tamis_server.adapters.embedded.catalogue import item_keys
 from tamis_server.bundles.editor import CatalogueEditor, NewItem
 from tamis_server.bundles.live import LiveCatalogue
-from tamis_server.domain.candidates import Vectors
-from tamis_server.domain.changes import Availability, Change, Upsert, encode
+from tamis_server.domain.changes import Availability, Change, Deletion, Upsert, decode, encode
 from tamis_server.domain.errors import InvalidRequest
 from tamis_server.domain.ports import Item
 from tamis_server.funnel.engine import Engine
@@ -37,17 +36,6 @@ class Applied:
 class Held:
     def __init__(self, current: Engine) -> None:
         self.current = current
-
-
-class Tower:
-    """An item encoder that says what it was asked for."""
-
-    def __init__(self) -> None:
-        self.titles: list[str] = []
-
-    async def encode(self, items: Sequence[Item]) -> Vectors:
-        self.titles += [item.title for item in items]
-        return np.tile(np.eye(16, dtype=np.float32)[3], (len(items), 1))
 
 
 @pytest.fixture
@@ -114,30 +102,22 @@ async def test_upserts_that_a_bundle_has_long_are_forgotten(live: LiveCatalogue)
     assert live.status.upserts == 1
 
 
-async def test_items_without_a_vector_are_placed_by_the_encoder(
-    live: LiveCatalogue, shop: Bench
-) -> None:
-    tower = Tower()
-    editor = CatalogueEditor(Held(shop.engine), live, item_keys, tower)
-    live.adopt(shop.engine.live, as_of=0.0)
-    brought = np.arange(16, dtype=np.float32)
-    items = [
-        NewItem(Item("a", "A", "", "", True, {}), None, time.time()),
-        NewItem(Item("b", "B", "", "", True, {}), brought, time.time()),
-        NewItem(Item("item-1", "C", "", "", True, {}), None, time.time()),
-    ]
-    await editor.upsert(items)
-    assert tower.titles == ["A", "C"]
-    rows = shop.engine.catalogue.rows(["a", "b", "item-1"])
-    assert shop.bundle.vectors[rows[0]].argmax() == 3
-    assert np.allclose(shop.bundle.vectors[rows[1]], brought / np.linalg.norm(brought))
-    assert shop.bundle.vectors[rows[2]].argmax() == 3
+def test_a_stored_change_comes_back_as_it_was() -> None:
+    item = Item("a", "A", "text", "", True, {"price": 3.0})
+    unit = np.full(4, 0.5, np.float32)
+    for change in (
+        Availability(1, 2.0, available=True),
+        Deletion(1, 2.0),
+        Upsert(1, 2.0, item, unit, 3.0),
+        Upsert(1, 2.0, item, unit[:0], 3.0, np.eye(8, dtype=np.float32)[2], "towers"),
+    ):
+        assert repr(decode(encode(change))) == repr(change)
 
 
-async def test_without_an_encoder_they_are_refused_unless_the_bundle_knows_them(
+async def test_without_an_item_tower_what_has_no_vector_is_refused_unless_the_bundle_knows_it(
     live: LiveCatalogue, shop: Bench
 ) -> None:
-    editor = CatalogueEditor(Held(shop.engine), live, item_keys, encoder=None)
+    editor = CatalogueEditor(Held(shop.engine), live, item_keys)
     live.adopt(shop.engine.live, as_of=0.0)
     known = NewItem(Item("item-1", "C", "", "", True, {}), None, time.time())
     unknown = NewItem(Item("a", "A", "", "", True, {}), None, time.time())

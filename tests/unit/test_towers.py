@@ -1,4 +1,4 @@
-"""What is served of the towers is what was trained; items nobody met are placed by what they are."""
+"""What is served of the towers is what was trained; new items are placed by what they are."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from tamis_server.domain.errors import (
     FieldViolation,
     InvalidRequest,
     NotFound,
+    NotOffered,
     Overloaded,
 )
 from tamis_server.transport.status import status_of
@@ -33,6 +34,7 @@ def bad_request(status: status_pb2.Status) -> error_details_pb2.BadRequest:
     [
         (InvalidRequest([FieldViolation("page_size", "is -1")]), code_pb2.INVALID_ARGUMENT),
         (NotFound("item_ids: 'x'"), code_pb2.NOT_FOUND),
+        (NotOffered("search"), code_pb2.FAILED_PRECONDITION),
         (DeadlineExceeded("late"), code_pb2.DEADLINE_EXCEEDED),
         (Overloaded("ranking"), code_pb2.RESOURCE_EXHAUSTED),
         (DependencyFailed("redis", "refused"), code_pb2.UNAVAILABLE),

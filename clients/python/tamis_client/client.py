@@ -65,6 +65,14 @@ class TamisClient:
         stub = next(self._turn).recommend
         return self._call(stub.RelatedItems, request, timeout_s, request_id)
 
+    def search(
+        self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
+    ) -> recommend_service_pb2.SearchResponse:
+        """Items that look or read like words or a picture; ``fields``: those of SearchRequest."""
+        request = recommend_service_pb2.SearchRequest(**fields)
+        stub = next(self._turn).recommend
+        return self._call(stub.Search, request, timeout_s, request_id)
+
     def record_events(
         self,
         events: Iterable[item_pb2.Event],

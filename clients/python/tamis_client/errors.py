@@ -48,6 +48,10 @@ class NotFound(RequestFailed):
     """The request names an item that the catalogue does not know."""
 
 
+class NotOffered(RequestFailed):
+    """What the server can't do with the bundle it serves: search where there is no content."""
+
+
 class DeadlineExceeded(RequestFailed):
     """No answer within the time given."""
 
@@ -63,6 +67,7 @@ class Unavailable(RequestFailed):
 _KINDS: dict[grpc.StatusCode, type[RequestFailed]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: NotOffered,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNAVAILABLE: Unavailable,

@@ -125,7 +125,7 @@ class Clip:
         return self.card.dim
 
     def texts(self, texts: Sequence[str]) -> Float32:
-        """float32[n, dim], unit rows."""
+        """float32[n, dim], unit rows; a blank text gives a zero row."""
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         encodings = self._tokenizer.encode_batch(list(texts))
@@ -134,17 +134,25 @@ class Clip:
             "attention_mask": np.array([found.attention_mask for found in encodings], np.int64),
         }
         asked = {name: values for name, values in inputs.items() if name in self._text_inputs}
-        return self._unit(self._text.run(None, asked)[0], TEXT)
+        found = self._unit(self._text.run(None, asked)[0], TEXT)
+        found[[not text.strip() for text in texts]] = 0.0
+        return found
 
-    def images(self, images: Sequence[bytes | Image]) -> Float32:
-        """float32[n, dim], unit rows; encoded pictures or decoded RGB ones.
+    def pixels(self, image: bytes | Image) -> Float32:
+        """float32[3, height, width]: what the vision tower sees of a picture, encoded or RGB.
 
         Raises UnreadablePicture for bytes that can't be decoded.
         """
+        return self._preprocessing(decode(image) if isinstance(image, bytes) else image)
+
+    def images(self, images: Sequence[bytes | Image | Float32]) -> Float32:
+        """float32[n, dim], unit rows, of pictures or of their ``pixels``. Raises as that."""
         if not images:
             return np.zeros((0, self.dim), np.float32)
-        pictures = [decode(image) if isinstance(image, bytes) else image for image in images]
-        pixels = np.stack([self._preprocessing(picture) for picture in pictures])
+        # one after the other: decoded, a picture can be thousands of times as large as it is then
+        pixels = np.stack(
+            [image if isinstance(image, np.ndarray) else self.pixels(image) for image in images]
+        )
         return self._unit(self._vision.run(None, {self._vision_input: pixels})[0], VISION)
 
     def _unit(self, found: Any, file: str) -> Float32:

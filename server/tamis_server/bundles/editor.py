@@ -8,28 +8,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis_server.bundles.clip import document
 from tamis_server.bundles.live import LiveCatalogue
-from tamis_server.domain.candidates import Keys, Vectors
+from tamis_server.domain.candidates import Keys, Mask, Vectors
 from tamis_server.domain.changes import Availability, Deletion, Upsert
+from tamis_server.domain.context import Depiction
 from tamis_server.domain.errors import FieldViolation, InvalidRequest, Overloaded
-from tamis_server.domain.ports import Item, ItemEncoder
+from tamis_server.domain.ports import ContentEncoder, Item
 from tamis_server.funnel.engine import Engines
 
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item to be. vector float32[d] of any length but 0, or None; created_at in Unix seconds."""
+    """An item to be. vector float32[d] of any length but 0, or None; created_at in Unix seconds;
+    picture: its bytes, empty where none came."""
 
     item: Item
     vector: Vectors | None
     created_at: float
+    picture: bytes = b""
 
 
 class CatalogueEditor:
     """Makes changes durable, and returns when the next request here sees them.
 
-    encoder: places items that come without a vector; without one those are refused, unless the
-    bundle being served knows the item and so has a vector of it.
+    An item that comes without a vector has that of the bundle being served, or is placed by its
+    item tower; where the bundle has neither, it is refused. Where the bundle has an encoder the
+    content of new items is encoded, and that of known ones if a picture came with them.
     """
 
     def __init__(
@@ -37,12 +42,10 @@ class CatalogueEditor:
         engines: Engines,
         live: LiveCatalogue,
         keys_of: Callable[[Sequence[str]], Keys],
-        encoder: ItemEncoder | None,
     ) -> None:
         self._engines = engines
         self._live = live
         self._keys_of = keys_of
-        self._encoder = encoder
 
     async def set_availability(self, flags: Sequence[tuple[str, bool]]) -> None:
         """Raises DependencyFailed and Overloaded."""
@@ -60,11 +63,15 @@ class CatalogueEditor:
         keys = self._keys_of([new.item.item_id for new in items])
         if len(engine.live) + len(items) > engine.live.capacity:
             raise Overloaded("the live catalogue (a new bundle must be built)", 60.0)
-        vectors = await self._vectors(items, keys)
+        known = engine.catalogue.bundle_rows_of(keys) >= 0
+        if not engine.live.places:
+            _refuse_unplaced(items, known)
+        contents = await _encoded(engine.content, items, known)
+        space = "" if engine.content is None else engine.content.space
         await self._live.publish(
             [
-                Upsert(key, now, new.item, vector, new.created_at)
-                for key, new, vector in zip(keys.tolist(), items, vectors, strict=True)
+                Upsert(key, now, new.item, _unit(new.vector), new.created_at, content, space)
+                for key, new, content in zip(keys.tolist(), items, contents, strict=True)
             ]
         )
 
@@ -75,31 +82,49 @@ class CatalogueEditor:
         await self._live.publish([Deletion(key, now) for key in keys])
         return known
 
-    async def _vectors(self, items: Sequence[NewItem], keys: Keys) -> list[Vectors]:
-        """Unit vectors; empty where the bundle's own is meant."""
-        vectors: list[Vectors] = []
-        lacking = []
-        in_bundle = self._engines.current.catalogue.bundle_rows_of(keys) >= 0
-        for position, (new, known) in enumerate(zip(items, in_bundle.tolist(), strict=True)):
-            vector = np.empty(0, np.float32)
-            if new.vector is not None:
-                vector = (new.vector / np.linalg.norm(new.vector)).astype(np.float32)
-            elif self._encoder is not None or not known:
-                lacking.append(position)
-            vectors.append(vector)
-        if lacking and self._encoder is None:
-            raise InvalidRequest(
-                [
-                    FieldViolation(
-                        f"items[{position}].vector",
-                        "is empty: the bundle does not know the item and no item encoder is "
-                        "configured that could place it",
-                    )
-                    for position in lacking
-                ]
-            )
-        if lacking and self._encoder is not None:
-            encoded = await self._encoder.encode([items[position].item for position in lacking])
-            for position, vector in zip(lacking, encoded, strict=True):
-                vectors[position] = vector
-        return vectors
+
+def _refuse_unplaced(items: Sequence[NewItem], known: Mask) -> None:
+    lacking = [
+        position for position, new in enumerate(items) if new.vector is None and not known[position]
+    ]
+    if lacking:
+        raise InvalidRequest(
+            [
+                FieldViolation(
+                    f"items[{position}].vector",
+                    "is empty: the bundle does not know the item and has no item tower that "
+                    "could place it",
+                )
+                for position in lacking
+            ]
+        )
+
+
+async def _encoded(
+    encoder: ContentEncoder | None, items: Sequence[NewItem], known: Mask
+) -> list[Vectors]:
+    """How each item looks and reads; float32[0] where that is the bundle's to say, or nobody's."""
+    contents = [np.empty(0, np.float32) for _ in items]
+    asked = [
+        (position, depiction)
+        for position, depiction in enumerate(_depiction(*pair) for pair in enumerate(items))
+        if depiction.picture or (depiction.text and not known[position])
+    ]
+    if encoder is not None and asked:
+        vectors = await encoder.encode([depiction for _, depiction in asked])
+        for (position, _), vector in zip(asked, vectors, strict=True):
+            if vector.any():
+                contents[position] = vector
+    return contents
+
+
+def _depiction(position: int, new: NewItem) -> Depiction:
+    text = document(new.item.title, new.item.text)
+    field = f"items[{position}]"
+    return Depiction(text, new.picture, f"{field}.item.text", f"{field}.picture")
+
+
+def _unit(vector: Vectors | None) -> Vectors:
+    if vector is None:
+        return np.empty(0, np.float32)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)

@@ -30,6 +30,7 @@ item_tower.npz      places items that training did not meet (``bundles.item_towe
 vocabulary.json     what the item tower and the fields know of attributes and words
 neighbours.npz      rows int32[items, k], -1 where there are fewer, and weights float32[items, k]:
                     what each item speaks for, by row (``bundles.neighbours``)
+report.md           evaluation.json for people, and report.html: the same with plots
 models/             ONNX models in the layout of Triton's repository: NAME/VERSION/model.onnx
 ==================  ================================================================================
 """
@@ -57,6 +58,8 @@ ENCODER = "encoder.npz"
 RANKER = "ranker.npz"
 USERS = "users.parquet"
 EVALUATION = "evaluation.json"
+REPORT_TEXT = "report.md"
+REPORT_PAGE = "report.html"
 FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
 
 CONTENT = "content.npy"
@@ -79,7 +82,9 @@ CLIP_FILES = tuple(
 # What is of use only together: a bundle that has one of a group has all of it.
 TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
 _MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
-_OPTIONAL = frozenset({*(name for group in TOGETHER for name in group), NEIGHBOURS})
+_OPTIONAL = frozenset(
+    {*(name for group in TOGETHER for name in group), NEIGHBOURS, REPORT_TEXT, REPORT_PAGE}
+)
 
 # With e = the width of events, h heads, l events at most, s slots of context. The function they
 # define: bundles.query_tower.

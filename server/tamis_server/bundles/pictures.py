@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 PREPROCESSOR = "preprocessor_config.json"
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow knows some that run programs
 MOST_PIXELS = 50_000_000
 _CHANNELS = 3
 _PROCESSORS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
@@ -40,7 +41,7 @@ def decode(data: bytes) -> Image:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 an extra, and slow to import
 
     try:
-        with Image.open(BytesIO(data)) as opened:
+        with Image.open(BytesIO(data), formats=FORMATS) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise UnreadablePicture(
                     f"{opened.width} x {opened.height} pixels: at most {MOST_PIXELS} are allowed"
@@ -51,7 +52,7 @@ def decode(data: bytes) -> Image:
             white = Image.new("RGBA", opened.size, "white")
             return Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
     except UnidentifiedImageError:
-        raise UnreadablePicture("not a picture of a known format") from None
+        raise UnreadablePicture(f"not a picture of a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise UnreadablePicture(f"at most {MOST_PIXELS} pixels are allowed") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -108,8 +109,21 @@ class Preprocessing:
             std=np.array(std, np.float32).reshape(_CHANNELS, 1, 1),
         )
 
+    @property
+    def edge(self) -> int:
+        """Height in pixels of what the tower sees; 0: that of the picture."""
+        if self.crop is not None:
+            return self.crop[0]
+        return self.shortest_edge or 0 if self.size is None else self.size[0]
+
     def __call__(self, picture: Image) -> Float32:
         """float32[3, height, width] of an RGB picture."""
+        framed = np.asarray(self.framed(picture), np.float32).transpose(2, 0, 1)
+        found: Float32 = (framed * np.float32(self.scale) - self.mean) / self.std
+        return found
+
+    def framed(self, picture: Image) -> Image:
+        """The part of an RGB picture that is looked at, in the size that it is looked at."""
         from PIL import Image  # noqa: PLC0415 an extra, and slow to import
 
         resample = Image.Resampling(self.resample)
@@ -120,11 +134,7 @@ class Preprocessing:
             edges = (self.shortest_edge, int(self.shortest_edge * long / short))
             upright = picture.width <= picture.height
             picture = picture.resize(edges if upright else edges[::-1], resample)
-        if self.crop is not None:
-            picture = _middle(picture, *self.crop)
-        pixels = np.asarray(picture, np.float32).transpose(2, 0, 1) * np.float32(self.scale)
-        found: Float32 = (pixels - self.mean) / self.std
-        return found
+        return picture if self.crop is None else _middle(picture, *self.crop)
 
 
 def _middle(picture: Image, height: int, width: int) -> Image:

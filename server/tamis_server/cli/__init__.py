@@ -24,6 +24,7 @@ app.command("config")(serve.config)
 app.command("demo")(demo.demo)
 app.command("recommend")(ask.recommend)
 app.command("related")(ask.related)
+app.command("search")(ask.search)
 app.command("status")(ask.status)
 app.add_typer(bundle.app, name="bundle")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,6 +46,31 @@ def related(
     """Items like another."""
     with TamisClient(target, timeout_s=timeout) as client:
         response = client.related_items(item_ids=[item_id], page_size=page_size, trace=True)
+        if as_json:
+            _print_json(response)
+        else:
+            show.answer(Console(), client, response)
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What is looked for, in words.")] = "",
+    image: Annotated[
+        Path | None, typer.Option(help="A picture of it.", exists=True, dir_okay=False)
+    ] = None,
+    user: Annotated[str, typer.Option(help="Who is looking: ranked by their taste too.")] = "",
+    target: Target = ADDRESS,
+    page_size: PageSize = 10,
+    timeout: Timeout = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Items that look or read like words, a picture or both."""
+    if not text.strip() and image is None:
+        raise typer.BadParameter("give words, or a picture by --image")
+    picture = b"" if image is None else image.read_bytes()
+    with TamisClient(target, timeout_s=timeout) as client:
+        response = client.search(
+            text=text, image=picture, user_id=user, page_size=page_size, trace=True
+        )
         if as_json:
             _print_json(response)
         else:

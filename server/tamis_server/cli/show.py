@@ -10,13 +10,14 @@ from rich.table import Table
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_client import TamisClient
 
-Answer = pb.RecommendResponse | pb.RelatedItemsResponse
+Answer = pb.RecommendResponse | pb.RelatedItemsResponse | pb.SearchResponse
 
 
 def answer(console: Console, client: TamisClient, response: Answer) -> None:
     """The items with their reasons, then what each stage did."""
     titles = title_of(client, [item.item_id for item in response.items])
-    table = Table(title="Recommended", title_justify="left")
+    found = isinstance(response, pb.SearchResponse)
+    table = Table(title="Found" if found else "Recommended", title_justify="left")
     for heading, justify in (("#", "right"), ("item", "left"), ("title", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     table.add_column("score", justify="right")

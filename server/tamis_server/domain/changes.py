@@ -2,14 +2,15 @@
 
 A stored change is one letter (a, u or d), the item's key (uint64) and Unix time (float64),
 little-endian, and then: for availability one byte; for an upsert its vector's width (uint16), the
-vector (float32) and the item as JSON; for a deletion nothing.
+vector (float32) and the item as JSON; for a deletion nothing. An upsert with a content vector has
+the letter c, and that vector with its width behind the first.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -32,13 +33,20 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """An item as it is from now on. vector float32[d], unit length, or float32[0]: the bundle's."""
+    """An item as it is from now on.
+
+    vector float32[d], unit length, or float32[0]: the bundle's, or where its item tower places it;
+    content float32[c], unit length, or float32[0]: not encoded; space: the encoder's, see
+    ``ports.ContentEncoder``.
+    """
 
     key: int
     time: float
     item: Item
     vector: Vectors
     created_at: float
+    content: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
+    space: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,14 @@ def encode(change: Change) -> bytes:
         return _HEAD.pack(b"a", change.key, change.time) + bytes([change.available])
     if isinstance(change, Deletion):
         return _HEAD.pack(b"d", change.key, change.time)
-    text = json.dumps({**asdict(change.item), "created_at": change.created_at})
-    width = _WIDTH.pack(change.vector.shape[0])
-    head = _HEAD.pack(b"u", change.key, change.time)
-    return head + width + change.vector.tobytes() + text.encode()
+    fields = {**asdict(change.item), "created_at": change.created_at}
+    vectors, letter = [change.vector], b"u"
+    if change.content.shape[0]:
+        vectors, letter = [change.vector, change.content], b"c"
+        fields["space"] = change.space
+    parts = [_WIDTH.pack(vector.shape[0]) + vector.tobytes() for vector in vectors]
+    head = _HEAD.pack(letter, change.key, change.time)
+    return b"".join([head, *parts, json.dumps(fields).encode()])
 
 
 def decode(stored: bytes) -> Change:
@@ -72,14 +84,20 @@ def decode(stored: bytes) -> Change:
             return Availability(key, time, bool(stored[_HEAD.size]))
         if letter == b"d":
             return Deletion(key, time)
-        (width,) = _WIDTH.unpack_from(stored, _HEAD.size)
-        start = _HEAD.size + _WIDTH.size
-        vector = np.frombuffer(stored, np.float32, width, start)
-        fields = json.loads(stored[start + 4 * width :])
-        created_at = fields.pop("created_at")
-        return Upsert(key, time, Item(**fields), vector, created_at)
+        vector, end = _vector(stored, _HEAD.size)
+        content, end = _vector(stored, end) if letter == b"c" else (np.empty(0, np.float32), end)
+        fields = json.loads(stored[end:])
+        created_at, space = fields.pop("created_at"), fields.pop("space", "")
+        return Upsert(key, time, Item(**fields), vector, created_at, content, space)
     except (struct.error, ValueError, KeyError, TypeError, IndexError) as error:
         raise ContractViolation(f"a stored change of the catalogue is damaged: {error}") from None
+
+
+def _vector(stored: bytes, start: int) -> tuple[Vectors, int]:
+    """The vector whose width stands at ``start``, and where it ends."""
+    (width,) = _WIDTH.unpack_from(stored, start)
+    start += _WIDTH.size
+    return np.frombuffer(stored, np.float32, width, start), start + 4 * width
 
 
 def facet(change: Change) -> bytes:

@@ -132,6 +132,19 @@ class Predicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Depiction:
+    """Something to be encoded: in words, by the bytes of a picture, or both; never neither.
+
+    text_field, picture_field: where they stand in the request.
+    """
+
+    text: str
+    picture: bytes = b""
+    text_field: str = "text"
+    picture_field: str = "image"
+
+
+@dataclass(frozen=True, slots=True)
 class Eligible:
     """The rows a request may be answered with: bits uint64[ceil(n/64)] and how many are set."""
 
@@ -144,7 +157,8 @@ class RequestContext:
     """What is asked and what is known of who asks. ``now`` is Unix seconds.
 
     The last block is filled in by preparations; a stage that needs one of them and finds it
-    missing works without it (a cold user has no query vector). ``met``: a bit for each row that the
+    missing works without it (a cold user has no query vector). ``query`` float32[d] is of the user,
+    ``sought_vector`` float32[c] of what is searched for. ``met``: a bit for each row that the
     user surely met, uint64[ceil(rows / 64)].
     """
 
@@ -161,9 +175,11 @@ class RequestContext:
     predicates: tuple[Predicate, ...] = ()
     excluded: Rows = field(default_factory=lambda: NO_ROWS)
     anchors: Rows = field(default_factory=lambda: NO_ROWS)
+    sought: Depiction | None = None
 
     state: UserState = field(default_factory=UserState)
     history: History = field(default_factory=History)
     query: Vectors | None = None
+    sought_vector: Vectors | None = None
     met: Bits | None = None
     eligible: Eligible | None = None

@@ -43,6 +43,12 @@ class NotFound(TamisError):
     category = FailureCategory.CLIENT
 
 
+class NotOffered(TamisError):
+    """What is asked for, the bundle being served or this installation can't do; says why."""
+
+    category = FailureCategory.CLIENT
+
+
 class DeadlineExceeded(TamisError):
     """The caller's deadline passed, or was too short to begin."""
 

@@ -23,6 +23,7 @@ from tamis_server.domain.candidates import (
     Vectors,
 )
 from tamis_server.domain.context import (
+    Depiction,
     Eligible,
     Event,
     History,
@@ -102,6 +103,19 @@ class QueryEncoder(Protocol):
 
     async def encode(self, ctx: RequestContext) -> Vectors | None:
         """A unit vector float32[d], or None for a user without usable history."""
+
+
+class ContentEncoder(Protocol):
+    """CLIP's towers: texts and pictures to where items that look and read like them are."""
+
+    @property
+    def space(self) -> str:
+        """Names the towers: vectors of another space are of no use beside theirs."""
+
+    async def encode(self, depictions: Sequence[Depiction]) -> Vectors:
+        """float32[n, c], unit rows, zero where a text says nothing to the tower and there is no
+        picture. Raises InvalidRequest for what is no picture, and Overloaded.
+        """
 
 
 class Eligibility(Protocol):
@@ -236,8 +250,8 @@ class CatalogueStore(Protocol):
         """
 
 
-class ItemEncoder(Protocol):
-    """The item tower: places items that came without a vector."""
+class ItemTower(Protocol):
+    """Places items that training did not meet, by what they are."""
 
-    async def encode(self, items: Sequence[Item]) -> Vectors:
-        """float32[n, d], unit length. Raises DependencyFailed."""
+    def place(self, items: Sequence[Item], content: Vectors) -> Vectors:
+        """float32[n, d], unit length; content float32[n, c], zero rows where it is not known."""

@@ -8,7 +8,10 @@ from typing import Protocol
 
 from tamis_server.domain.candidates import Keys, Scores
 from tamis_server.domain.changes import Change
-from tamis_server.domain.ports import Catalogue
+from tamis_server.domain.context import RequestContext
+from tamis_server.domain.errors import NotOffered
+from tamis_server.domain.ports import Catalogue, ContentEncoder
+from tamis_server.domain.slate import Slate
 from tamis_server.funnel.funnel import Funnel
 
 
@@ -31,6 +34,10 @@ class LiveChanges(Protocol):
     @property
     def capacity(self) -> int: ...
 
+    @property
+    def places(self) -> bool:
+        """Whether items without a vector, which the bundle does not know, can be placed."""
+
     def __len__(self) -> int: ...
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -41,13 +48,41 @@ class LiveChanges(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Measures:
+    """What an engine has done so far. queries: of nearest items, by index and way of searching;
+    encoded: texts and pictures, by which."""
+
+    queries: Mapping[tuple[str, str], float]
+    encoded: Mapping[str, float]
+
+
+class Answers(Protocol):
+    """What gives a slate for a request."""
+
+    async def run(self, ctx: RequestContext) -> Slate: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     bundle: BundleInfo
     catalogue: Catalogue
     recommend: Funnel
     related: Funnel
+    search: Answers
     live: LiveChanges
-    searches: Callable[[], Mapping[str, float]]  # queries so far by way of searching
+    content: ContentEncoder | None
+    measures: Callable[[], Measures]
+
+
+class NoSearch:
+    """In the place of a funnel where there is nothing to search by."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def run(self, ctx: RequestContext) -> Slate:
+        """Raises NotOffered."""
+        raise NotOffered(f"search: {self._reason}")
 
 
 class Engines(Protocol):

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.context import UserState as State
+from tamis_server.domain.errors import ContractViolation, FieldViolation, InvalidRequest
 from tamis_server.domain.ports import (
     Catalogue,
+    ContentEncoder,
     Eligibility,
     Histories,
     QueryEncoder,
@@ -61,6 +63,24 @@ class QueryEncoding:
 
     async def prepare(self, ctx: RequestContext) -> RequestContext:
         return replace(ctx, query=await self.encoder.encode(ctx))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEncoding:
+    """Where items are that look or read like what is searched for."""
+
+    encoder: ContentEncoder
+    name: ClassVar[str] = "search_encoding"
+
+    async def prepare(self, ctx: RequestContext) -> RequestContext:
+        if ctx.sought is None:
+            raise ContractViolation("a search without anything to look for")
+        (vector,) = await self.encoder.encode([ctx.sought])
+        if not vector.any():
+            raise InvalidRequest(
+                [FieldViolation(ctx.sought.text_field, "has no word that the encoder knows")]
+            )
+        return replace(ctx, sought_vector=vector)
 
 
 @dataclass(frozen=True, slots=True)

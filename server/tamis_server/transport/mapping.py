@@ -14,6 +14,7 @@ from tamis_server.bundles.editor import NewItem
 from tamis_server.domain.candidates import NO_ROWS, DegradationLevel, Rows, Source
 from tamis_server.domain.context import (
     Deadline,
+    Depiction,
     Event,
     EventKind,
     Operator,
@@ -24,7 +25,7 @@ from tamis_server.domain.ports import Catalogue, Item, ItemCounters
 from tamis_server.domain.slate import Shortfall, Slate
 from tamis_server.transport.validation import DEFAULT_PAGE_SIZE
 
-Request = pb.RecommendRequest | pb.RelatedItemsRequest
+Request = pb.RecommendRequest | pb.RelatedItemsRequest | pb.SearchRequest
 
 _SOURCES = {
     Source.PERSONAL: (pb.CANDIDATE_SOURCE_PERSONAL, pb.REASON_CODE_MATCHES_TASTE),
@@ -33,6 +34,8 @@ _SOURCES = {
     Source.FRESH: (pb.CANDIDATE_SOURCE_FRESH, pb.REASON_CODE_NEW_ARRIVAL),
     Source.RELATED: (pb.CANDIDATE_SOURCE_RELATED, pb.REASON_CODE_SIMILAR_TO_ITEM),
     Source.TRENDING: (pb.CANDIDATE_SOURCE_TRENDING, pb.REASON_CODE_TRENDING),
+    Source.CONTENT: (pb.CANDIDATE_SOURCE_CONTENT, pb.REASON_CODE_SIMILAR_CONTENT),
+    Source.SEARCH: (pb.CANDIDATE_SOURCE_SEARCH, pb.REASON_CODE_MATCHES_SEARCH),
     Source.CO_OCCURRENCE: (pb.CANDIDATE_SOURCE_CO_OCCURRENCE, pb.REASON_CODE_OFTEN_TOGETHER),
 }
 _LEVELS = {
@@ -60,6 +63,7 @@ def to_context(
     deadline: Deadline,
     now: float,
     anchors: Rows = NO_ROWS,
+    sought: Depiction | None = None,
 ) -> RequestContext:
     """A validated request as the funnel wants it; excluded ids that are unknown become -1."""
     context = request.context
@@ -70,7 +74,7 @@ def to_context(
         limit=request.page_size or DEFAULT_PAGE_SIZE,
         deadline=deadline,
         now=context.time.ToNanoseconds() / 1e9 if context.HasField("time") else now,
-        session_id=request.session_id if isinstance(request, pb.RecommendRequest) else "",
+        session_id="" if isinstance(request, pb.RelatedItemsRequest) else request.session_id,
         surface=context.surface,
         device=context.device,
         locale=context.locale,
@@ -78,6 +82,7 @@ def to_context(
         predicates=tuple(_predicate(predicate) for predicate in request.predicates),
         excluded=catalogue.rows(list(excluded)) if excluded else NO_ROWS,
         anchors=anchors,
+        sought=sought,
     )
 
 
@@ -159,6 +164,7 @@ def to_new_item(message: catalog_service_pb2.NewItem, now: float) -> NewItem:
         ),
         vector=np.array(message.vector, np.float32) if message.vector else None,
         created_at=created.ToNanoseconds() / 1e9 if message.HasField("create_time") else now,
+        picture=message.picture,
     )
 
 

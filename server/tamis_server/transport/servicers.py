@@ -27,7 +27,7 @@ from tamis.v1 import (
 )
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveStatus
-from tamis_server.domain.context import Deadline, Event
+from tamis_server.domain.context import Deadline, Depiction, Event
 from tamis_server.domain.errors import NotFound
 from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.domain.slate import Slate
@@ -102,6 +102,26 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
         _note(call, response)
         return response
 
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+        call, engine = current_call(), self._engines.current
+        validation.check_search(request, engine.catalogue.attributes)
+        slate = await engine.search.run(
+            mapping.to_context(
+                request,
+                engine.catalogue,
+                request_id=call.request_id,
+                deadline=call.deadline,
+                now=time.time(),
+                sought=Depiction(request.text, request.image),
+            )
+        )
+        response = pb.SearchResponse(
+            items=mapping.to_recommended(slate, engine.catalogue, request.attributes),
+            **_header(engine, slate, call.request_id, trace=request.trace),
+        )
+        _note(call, response)
+        return response
+
 
 async def _recommend(
     engine: Engine, request: pb.RecommendRequest, request_id: str, deadline: Deadline
@@ -128,7 +148,9 @@ def _header(engine: Engine, slate: Slate, request_id: str, *, trace: bool) -> di
     }
 
 
-def _note(call: Call, response: pb.RecommendResponse | pb.RelatedItemsResponse) -> None:
+def _note(
+    call: Call, response: pb.RecommendResponse | pb.RelatedItemsResponse | pb.SearchResponse
+) -> None:
     level = pb.DegradationLevel.Name(response.degradation.level)
     call.notes["items"] = len(response.items)
     call.notes["degradation"] = level.removeprefix("DEGRADATION_LEVEL_").lower()

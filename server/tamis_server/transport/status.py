@@ -16,6 +16,7 @@ from tamis_server.domain.errors import (
     FieldViolation,
     InvalidRequest,
     NotFound,
+    NotOffered,
     Overloaded,
     TamisError,
 )
@@ -23,6 +24,7 @@ from tamis_server.domain.errors import (
 _CODES: dict[type[TamisError], int] = {
     InvalidRequest: code_pb2.INVALID_ARGUMENT,
     NotFound: code_pb2.NOT_FOUND,
+    NotOffered: code_pb2.FAILED_PRECONDITION,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
     Overloaded: code_pb2.RESOURCE_EXHAUSTED,
     DependencyFailed: code_pb2.UNAVAILABLE,

@@ -25,6 +25,8 @@ MAX_REJECTED = 1_000  # said back of a stream; the others are counted
 MAX_ITEMS = 1_000
 MAX_CHANGES = 10_000
 MAX_TEXT_BYTES = 65_536
+MAX_QUERY_BYTES = 4_096
+MAX_PICTURE_BYTES = 8 << 20
 MAX_ATTRIBUTES = 100
 EARLIEST_EVENT = 946_684_800  # 2000-01-01
 MAX_AHEAD_S = 86_400
@@ -34,7 +36,7 @@ _LEAST_NORM = 1e-12
 _MAX_ECHO = 64  # characters of what the caller wrote that are said back
 _EVENT_KINDS = frozenset(item_pb2.EventKind.values()) - {item_pb2.EVENT_KIND_UNSPECIFIED}
 _KIND_OF_VALUE = {"category": "text", "tags": "text", "number": "number", "boolean": "boolean"}
-Request = pb.RecommendRequest | pb.RelatedItemsRequest
+Request = pb.RecommendRequest | pb.RelatedItemsRequest | pb.SearchRequest
 
 
 class Violations:
@@ -84,6 +86,20 @@ def check_related(request: pb.RelatedItemsRequest, known: Mapping[str, Attribute
     """Raises InvalidRequest."""
     violations = Violations()
     violations.identifiers("item_ids", request.item_ids, MAX_ANCHORS, least=1)
+    _check_common(violations, request, known)
+    violations.raise_if_any()
+
+
+def check_search(request: pb.SearchRequest, known: Mapping[str, AttributeType]) -> None:
+    """Raises InvalidRequest."""
+    violations = Violations()
+    size = len(request.text.encode())
+    if size > MAX_QUERY_BYTES:
+        violations.add("text", f"has {size} bytes, at most {MAX_QUERY_BYTES} are allowed")
+    if not request.image and not request.text.strip():
+        violations.add("text", "is empty and so is image, one of them must be given")
+    _check_picture(violations, "image", request.image)
+    violations.identifier("session_id", request.session_id, required=False)
     _check_common(violations, request, known)
     violations.raise_if_any()
 
@@ -145,6 +161,7 @@ def check_new_items(
             )
         if new.vector:
             _check_vector(violations, f"{field}.vector", new.vector, dim)
+        _check_picture(violations, f"{field}.picture", new.picture)
         if new.HasField("create_time"):
             _check_time(violations, f"{field}.create_time", new.create_time)
     violations.raise_if_any()
@@ -267,6 +284,11 @@ def _check_range(
     both = bounds.HasField("minimum") and bounds.HasField("maximum")
     if both and bounds.minimum > bounds.maximum:
         violations.add(field, f"is empty: minimum {bounds.minimum:g} > maximum {bounds.maximum:g}")
+
+
+def _check_picture(violations: Violations, field: str, picture: bytes) -> None:
+    if len(picture) > MAX_PICTURE_BYTES:
+        violations.add(field, f"has {len(picture)} bytes, at most {MAX_PICTURE_BYTES} are allowed")
 
 
 def _check_time(violations: Violations, field: str, time: Timestamp) -> None:

@@ -9,10 +9,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tamis_kernels import scan, select
+from tamis_kernels import HnswGraph, scan, select
 from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan, Way
 from tamis_server.batching.batcher import MicroBatcher
-from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Bits, Rows, Scored, Scores, Vectors
 from tamis_server.domain.context import Eligible
 
@@ -46,22 +45,29 @@ class _Answer:
 
 
 class NearestItems:
-    """Inner-product neighbours among the items of a bundle, best first.
+    """Inner-product neighbours among the rows of a graph, best first.
+
+    graph: over vectors float32[rows, d], from row 0 on; present: a bit for each row of the graph
+    that has a vector worth finding, uint64[ceil(size / 64)], None where all have.
 
     Recall does not depend on the filter: where a graph search finds fewer rows than it should (a
     filter far from the query, a graph that duplicates cut), the allowed rows are scanned.
     """
 
-    def __init__(self, bundle: Bundle, *, ef_search: int, exact_below: int | None = None) -> None:
-        self._graph = bundle.index
-        self._vectors = bundle.vectors
-        self._size = self._graph.size
-        self._costs = FilterCosts(
-            self._size,
-            self._vectors.shape[1],
-            max(ef_search, bundle.manifest.index.ef_search),
-            exact_below,
-        )
+    def __init__(
+        self,
+        graph: HnswGraph,
+        vectors: Vectors,
+        *,
+        ef_search: int,
+        exact_below: int | None = None,
+        present: Bits | None = None,
+    ) -> None:
+        self._graph = graph
+        self._vectors = vectors
+        self._size = graph.size
+        self._present = present
+        self._costs = FilterCosts(self._size, vectors.shape[1], ef_search, exact_below)
         self._tallies = {way: Tally() for way in Way}
         self._batcher: MicroBatcher[_Request, _Answer] = MicroBatcher("ann", self._answers)
 
@@ -84,12 +90,7 @@ class NearestItems:
 
         Bits of rows from ``size`` on are passed over.
         """
-        bits, allowed = None, self._size
-        if eligible is not None:
-            # a count may include rows beyond ours
-            within = eligible.count < self._size
-            allowed = eligible.count if within else _count(eligible.bits, self._size)
-            bits = eligible.bits if allowed < self._size else None
+        bits, allowed = self._allowed(eligible)
         plan = self._costs.plan(allowed, k)
         request = _Request(queries, k, bits, allowed, plan)
         if plan.expected_us * queries.shape[0] <= _INLINE_US:
@@ -101,6 +102,20 @@ class NearestItems:
         tally.completed += answer.completed
         tally.seconds += answer.seconds
         return answer.found
+
+    def _allowed(self, eligible: Eligible | None) -> tuple[Bits | None, int]:
+        """Bits of the rows that may be found, None for all, and how many they are."""
+        if self._present is not None:
+            bits = self._present
+            if eligible is not None:
+                bits = bits & eligible.bits[: bits.shape[0]]
+            return bits, int(np.bitwise_count(bits).sum())
+        if eligible is None:
+            return None, self._size
+        # a count may include rows beyond ours
+        within = eligible.count < self._size
+        allowed = eligible.count if within else _count(eligible.bits, self._size)
+        return (eligible.bits if allowed < self._size else None), allowed
 
     def neighbours(self, queries: Vectors, k: int) -> list[Scored]:
         """For each row of queries its k nearest of all rows, now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Keys, Rows, Scored, Scores, Vectors
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert
 from tamis_server.domain.context import Eligible
-from tamis_server.domain.ports import Item
+from tamis_server.domain.ports import Item, ItemTower
 
 log = logging.getLogger(__name__)
 _QUARANTINE_S = 60.0  # before a row becomes another item's: requests that know it have ended
@@ -49,7 +49,10 @@ class LiveItems:
         popular: Ordered,
         fresh: Ordered,
         trending: Ordered,
+        tower: ItemTower | None,
+        space: str,
     ) -> None:
+        """space: of the bundle's content vectors, "" where it has no encoder."""
         self._bundle = bundle
         self._catalogue = catalogue
         self._available = available
@@ -59,13 +62,21 @@ class LiveItems:
         self._popular = popular
         self._fresh = fresh
         self._trending = trending
+        self._tower = tower
+        self._space = space
         self._most_popular = float(bundle.popularity.max(initial=0.0))
         self._row: dict[int, int] = {}
         self._free: deque[tuple[float, int]] = deque()
         self._next = bundle.manifest.items
         self._codes: dict[int, dict[Any, int]] | None = None
         self.rows: Rows = np.empty(0, np.int32)
+        self.content_rows: Rows = np.empty(0, np.int32)  # of them those with a content vector
         self.refused = 0
+
+    @property
+    def places(self) -> bool:
+        """Whether items without a vector, which the bundle does not know, can be placed."""
+        return self._tower is not None
 
     @property
     def capacity(self) -> int:
@@ -110,6 +121,7 @@ class LiveItems:
         if row is not None:
             self._free.append((time.monotonic() + _QUARANTINE_S, row))
             self.rows = self.rows[self.rows != row]
+            self.content_rows = self.content_rows[self.content_rows != row]
 
     def _put(self, upserts: list[Upsert]) -> None:
         keys = np.array([upsert.key for upsert in upserts], np.uint64)
@@ -118,9 +130,7 @@ class LiveItems:
         for upsert, base in zip(upserts, base_rows, strict=True):
             if base >= 0 and upsert.time <= self._bundle.manifest.as_of:
                 continue
-            vector = upsert.vector
-            if not vector.shape[0] and base >= 0:
-                vector = self._bundle.vectors[base]
+            vector = self._vector(upsert, base)
             if vector.shape[0] != self._bundle.manifest.dim:
                 self._refuse(upsert, f"its vector is {vector.shape[0]} wide")
                 continue
@@ -131,6 +141,29 @@ class LiveItems:
             placed.append((upsert, row, base, vector))
         if placed:
             self._fill(placed)
+
+    def _vector(self, upsert: Upsert, base: int) -> Vectors:
+        """float32[d]; of another width, or float32[0], where it is of no use here."""
+        if upsert.vector.shape[0]:
+            return upsert.vector
+        if base >= 0:
+            vector: Vectors = self._bundle.vectors[base]
+            return vector
+        if self._tower is None:
+            return upsert.vector
+        placed = self._tower.place([upsert.item], self._content(upsert, base)[None, :])
+        found: Vectors = placed[0]
+        return found
+
+    def _content(self, upsert: Upsert, base: int) -> Vectors:
+        """float32[c], zero where nothing is known of how the item looks and reads."""
+        content = self._bundle.content
+        if content is None:
+            return upsert.content[:0]
+        if upsert.content.shape[0] == content.spec.dim and upsert.space == self._space:
+            return upsert.content
+        found: Vectors = content.vectors[base] if base >= 0 else np.zeros_like(content.vectors[0])
+        return found
 
     def _row_for(self, key: int) -> int | None:
         row = self._row.get(key)
@@ -168,6 +201,12 @@ class LiveItems:
             self._eligibility.put(row, upsert.item.attributes)
         self._ranker.refresh(rows)
         self.rows = np.union1d(self.rows, rows).astype(np.int32)
+        if bundle.content is not None:
+            content = np.stack([self._content(upsert, before) for upsert, _, before, _ in placed])
+            bundle.content.vectors[rows] = content
+            known_rows = rows[content.any(axis=1)]
+            others = np.setdiff1d(self.content_rows, rows)
+            self.content_rows = np.union1d(others, known_rows).astype(np.int32)
         hidden = base[known]
         flags = np.array([upsert.item.available for upsert, *_ in placed], np.bool_)
         self._available.set(
@@ -200,9 +239,9 @@ class LiveItems:
 
 
 class NearestWithLive:
-    """NearestItems of the bundle and, exactly, of what came since."""
+    """NearestItems of the bundle and, exactly, of what came since: the rows that ``live`` gives."""
 
-    def __init__(self, nearest: NearestItems, live: LiveItems) -> None:
+    def __init__(self, nearest: NearestItems, live: Callable[[], Rows]) -> None:
         self._nearest = nearest
         self._live = live
 
@@ -212,7 +251,7 @@ class NearestWithLive:
 
     async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
         """As NearestItems.search."""
-        rows = self._live.rows
+        rows = self._live()
         if not rows.shape[0]:
             return await self._nearest.search(queries, k, eligible)
         if eligible is not None:

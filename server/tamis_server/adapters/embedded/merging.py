@@ -30,6 +30,15 @@ class ReciprocalRankMerger:
         return Candidates(rows, scores, sources).take(top_k(scores, rows, rows.shape[0]))
 
 
+class AsFound:
+    """The list of a single source with its own scores, which then mean something."""
+
+    def merge(self, found: Sequence[tuple[Source, float, Scored]]) -> Candidates:
+        ((source, _, scored),) = found
+        sources = np.full(scored.rows.shape[0], 1 << source, np.uint32)
+        return Candidates(scored.rows, scored.scores, sources)
+
+
 def _reciprocal(weight: float, count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     ranks = np.arange(1, count + 1, dtype=np.float32)
     return np.float32(weight) / (_DAMPING + ranks)

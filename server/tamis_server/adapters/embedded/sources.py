@@ -46,7 +46,7 @@ class AroundRecent:
 
     nearest: Nearest
     items: int = 3
-    source: ClassVar[Source] = Source.RECENT
+    source: Source = Source.RECENT
 
     async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         liked = ctx.history.rows[is_positive(ctx.history.kinds)]
@@ -76,10 +76,23 @@ class AroundAnchors:
     """Nearest to the items asked about."""
 
     nearest: Nearest
-    source: ClassVar[Source] = Source.RELATED
+    source: Source = Source.RELATED
 
     async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         return await _around(self.nearest, ctx, ctx.anchors, quota)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Nearest to what is searched for."""
+
+    nearest: Nearest
+    source: ClassVar[Source] = Source.SEARCH
+
+    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+        if ctx.sought_vector is None:
+            return NOTHING
+        return (await self.nearest.search(ctx.sought_vector[None, :], quota, ctx.eligible))[0]
 
 
 class Ordered:
@@ -162,10 +175,11 @@ def _last_distinct(rows: Rows, count: int) -> Rows:
 
 
 async def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
-    if not anchors.shape[0]:
+    probes = nearest.vectors[anchors]
+    probes = probes[probes.any(axis=1)]  # an item without a picture and a text is near nothing
+    if not probes.shape[0]:
         return NOTHING
-    each = quota // anchors.shape[0] + 1
-    found = await nearest.search(nearest.vectors[anchors], each, ctx.eligible)
+    found = await nearest.search(probes, quota // probes.shape[0] + 1, ctx.eligible)
     rows = np.concatenate([scored.rows for scored in found])
     scores = np.concatenate([scored.scores for scored in found])
     # best first over all anchors; an item near two of them counts by its better score

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tamis.v1 import item_pb2 as tamis_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etamis/v1/catalog_service.proto\x12\x08tamis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13tamis/v1/item.proto\"I\n\x0fGetItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x12\n\nattributes\x18\x02 \x03(\t\x12\x10\n\x08\x61\x63tivity\x18\x03 \x01(\x08\"\x87\x01\n\x0cItemActivity\x12\x12\n\nview_count\x18\x01 \x01(\x01\x12\x16\n\x0epurchase_count\x18\x02 \x01(\x01\x12\x16\n\x0etrending_score\x18\x03 \x01(\x01\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x01\n\x10GetItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.tamis.v1.Item\x12\x18\n\x10unknown_item_ids\x18\x02 \x03(\t\x12:\n\x08\x61\x63tivity\x18\x03 \x03(\x0b\x32(.tamis.v1.GetItemsResponse.ActivityEntry\x1aG\n\rActivityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.tamis.v1.ItemActivity:\x02\x38\x01\"2\n\x0c\x41vailability\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\"A\n\x16SetAvailabilityRequest\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.tamis.v1.Availability\"0\n\x17SetAvailabilityResponse\x12\x15\n\rchanged_count\x18\x01 \x01(\x05\"D\n\x19StreamAvailabilityRequest\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.tamis.v1.Availability\"3\n\x1aStreamAvailabilityResponse\x12\x15\n\rchanged_count\x18\x01 \x01(\x03\"h\n\x07NewItem\x12\x1c\n\x04item\x18\x01 \x01(\x0b\x32\x0e.tamis.v1.Item\x12\x0e\n\x06vector\x18\x02 \x03(\x02\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x12UpsertItemsRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tamis.v1.NewItem\"-\n\x13UpsertItemsResponse\x12\x16\n\x0eupserted_count\x18\x01 \x01(\x05\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\",\n\x13\x44\x65leteItemsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x32\xa6\x03\n\x0e\x43\x61talogService\x12\x41\n\x08GetItems\x12\x19.tamis.v1.GetItemsRequest\x1a\x1a.tamis.v1.GetItemsResponse\x12V\n\x0fSetAvailability\x12 .tamis.v1.SetAvailabilityRequest\x1a!.tamis.v1.SetAvailabilityResponse\x12\x61\n\x12StreamAvailability\x12#.tamis.v1.StreamAvailabilityRequest\x1a$.tamis.v1.StreamAvailabilityResponse(\x01\x12J\n\x0bUpsertItems\x12\x1c.tamis.v1.UpsertItemsRequest\x1a\x1d.tamis.v1.UpsertItemsResponse\x12J\n\x0b\x44\x65leteItems\x12\x1c.tamis.v1.DeleteItemsRequest\x1a\x1d.tamis.v1.DeleteItemsResponseB3\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etamis/v1/catalog_service.proto\x12\x08tamis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13tamis/v1/item.proto\"I\n\x0fGetItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x12\n\nattributes\x18\x02 \x03(\t\x12\x10\n\x08\x61\x63tivity\x18\x03 \x01(\x08\"\x87\x01\n\x0cItemActivity\x12\x12\n\nview_count\x18\x01 \x01(\x01\x12\x16\n\x0epurchase_count\x18\x02 \x01(\x01\x12\x16\n\x0etrending_score\x18\x03 \x01(\x01\x12\x33\n\x0flast_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x01\n\x10GetItemsResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.tamis.v1.Item\x12\x18\n\x10unknown_item_ids\x18\x02 \x03(\t\x12:\n\x08\x61\x63tivity\x18\x03 \x03(\x0b\x32(.tamis.v1.GetItemsResponse.ActivityEntry\x1aG\n\rActivityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.tamis.v1.ItemActivity:\x02\x38\x01\"2\n\x0c\x41vailability\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\"A\n\x16SetAvailabilityRequest\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.tamis.v1.Availability\"0\n\x17SetAvailabilityResponse\x12\x15\n\rchanged_count\x18\x01 \x01(\x05\"D\n\x19StreamAvailabilityRequest\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.tamis.v1.Availability\"3\n\x1aStreamAvailabilityResponse\x12\x15\n\rchanged_count\x18\x01 \x01(\x03\"y\n\x07NewItem\x12\x1c\n\x04item\x18\x01 \x01(\x0b\x32\x0e.tamis.v1.Item\x12\x0e\n\x06vector\x18\x02 \x03(\x02\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07picture\x18\x04 \x01(\x0c\"6\n\x12UpsertItemsRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tamis.v1.NewItem\"-\n\x13UpsertItemsResponse\x12\x16\n\x0eupserted_count\x18\x01 \x01(\x05\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\",\n\x13\x44\x65leteItemsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x32\xa6\x03\n\x0e\x43\x61talogService\x12\x41\n\x08GetItems\x12\x19.tamis.v1.GetItemsRequest\x1a\x1a.tamis.v1.GetItemsResponse\x12V\n\x0fSetAvailability\x12 .tamis.v1.SetAvailabilityRequest\x1a!.tamis.v1.SetAvailabilityResponse\x12\x61\n\x12StreamAvailability\x12#.tamis.v1.StreamAvailabilityRequest\x1a$.tamis.v1.StreamAvailabilityResponse(\x01\x12J\n\x0bUpsertItems\x12\x1c.tamis.v1.UpsertItemsRequest\x1a\x1d.tamis.v1.UpsertItemsResponse\x12J\n\x0b\x44\x65leteItems\x12\x1c.tamis.v1.DeleteItemsRequest\x1a\x1d.tamis.v1.DeleteItemsResponseB3\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,15 +55,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMAVAILABILITYRESPONSE']._serialized_start=761
   _globals['_STREAMAVAILABILITYRESPONSE']._serialized_end=812
   _globals['_NEWITEM']._serialized_start=814
-  _globals['_NEWITEM']._serialized_end=918
-  _globals['_UPSERTITEMSREQUEST']._serialized_start=920
-  _globals['_UPSERTITEMSREQUEST']._serialized_end=974
-  _globals['_UPSERTITEMSRESPONSE']._serialized_start=976
-  _globals['_UPSERTITEMSRESPONSE']._serialized_end=1021
-  _globals['_DELETEITEMSREQUEST']._serialized_start=1023
-  _globals['_DELETEITEMSREQUEST']._serialized_end=1061
-  _globals['_DELETEITEMSRESPONSE']._serialized_start=1063
-  _globals['_DELETEITEMSRESPONSE']._serialized_end=1107
-  _globals['_CATALOGSERVICE']._serialized_start=1110
-  _globals['_CATALOGSERVICE']._serialized_end=1532
+  _globals['_NEWITEM']._serialized_end=935
+  _globals['_UPSERTITEMSREQUEST']._serialized_start=937
+  _globals['_UPSERTITEMSREQUEST']._serialized_end=991
+  _globals['_UPSERTITEMSRESPONSE']._serialized_start=993
+  _globals['_UPSERTITEMSRESPONSE']._serialized_end=1038
+  _globals['_DELETEITEMSREQUEST']._serialized_start=1040
+  _globals['_DELETEITEMSREQUEST']._serialized_end=1078
+  _globals['_DELETEITEMSRESPONSE']._serialized_start=1080
+  _globals['_DELETEITEMSRESPONSE']._serialized_end=1124
+  _globals['_CATALOGSERVICE']._serialized_start=1127
+  _globals['_CATALOGSERVICE']._serialized_end=1549
 # @@protoc_insertion_point(module_scope)

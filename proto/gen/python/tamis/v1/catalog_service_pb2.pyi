@@ -274,6 +274,12 @@ class NewItem(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     VECTOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    picture: _builtins.bytes
+    """Its picture: JPEG, PNG, WebP, GIF, TIFF or BMP, at most 8 MiB. It is looked at, not kept, and
+    not even that where the bundle being served has no CLIP. Empty: an item that the bundle knows
+    keeps looking and reading as it does there, another is known by its text alone.
+    """
     @_builtins.property
     def item(self) -> _item_pb2.Item:
         """The item; its attributes must be of the catalogue's kinds."""
@@ -281,8 +287,9 @@ class NewItem(_message.Message):
     @_builtins.property
     def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Its place in the vector space of the bundle being served: as many numbers as the bundle's
-        dimension, brought to unit length. Empty: encoded from text and picture, where the server has
-        an item encoder, or else refused.
+        dimension, brought to unit length. Empty: the bundle's for an item that it knows; others are
+        placed by title, text, picture and attributes where the bundle has an item tower, or else
+        refused.
         """
 
     @_builtins.property
@@ -295,10 +302,11 @@ class NewItem(_message.Message):
         item: _item_pb2.Item | None = ...,
         vector: _abc.Iterable[_builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        picture: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "item", b"item", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "item", b"item", "picture", b"picture", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

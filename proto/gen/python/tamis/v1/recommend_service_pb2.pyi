@@ -42,6 +42,10 @@ class _CandidateSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Candi
     """Near to the item asked about."""
     CANDIDATE_SOURCE_TRENDING: _CandidateSource.ValueType  # 6
     """Many do something with it now."""
+    CANDIDATE_SOURCE_CONTENT: _CandidateSource.ValueType  # 7
+    """Looks or reads like items that the user met last, or like the item asked about."""
+    CANDIDATE_SOURCE_SEARCH: _CandidateSource.ValueType  # 8
+    """Looks or reads like what was searched for."""
     CANDIDATE_SOURCE_CO_OCCURRENCE: _CandidateSource.ValueType  # 9
     """Often met by those who met the same items as the user."""
 
@@ -62,6 +66,10 @@ CANDIDATE_SOURCE_RELATED: CandidateSource.ValueType  # 5
 """Near to the item asked about."""
 CANDIDATE_SOURCE_TRENDING: CandidateSource.ValueType  # 6
 """Many do something with it now."""
+CANDIDATE_SOURCE_CONTENT: CandidateSource.ValueType  # 7
+"""Looks or reads like items that the user met last, or like the item asked about."""
+CANDIDATE_SOURCE_SEARCH: CandidateSource.ValueType  # 8
+"""Looks or reads like what was searched for."""
 CANDIDATE_SOURCE_CO_OCCURRENCE: CandidateSource.ValueType  # 9
 """Often met by those who met the same items as the user."""
 Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
@@ -86,6 +94,10 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """It is like the item asked about."""
     REASON_CODE_TRENDING: _ReasonCode.ValueType  # 6
     """Many do something with it now."""
+    REASON_CODE_SIMILAR_CONTENT: _ReasonCode.ValueType  # 7
+    """It looks or reads like something met lately, or like the item asked about."""
+    REASON_CODE_MATCHES_SEARCH: _ReasonCode.ValueType  # 8
+    """It looks or reads like what was searched for."""
     REASON_CODE_OFTEN_TOGETHER: _ReasonCode.ValueType  # 9
     """Others took to it who took to the same items."""
 
@@ -106,6 +118,10 @@ REASON_CODE_SIMILAR_TO_ITEM: ReasonCode.ValueType  # 5
 """It is like the item asked about."""
 REASON_CODE_TRENDING: ReasonCode.ValueType  # 6
 """Many do something with it now."""
+REASON_CODE_SIMILAR_CONTENT: ReasonCode.ValueType  # 7
+"""It looks or reads like something met lately, or like the item asked about."""
+REASON_CODE_MATCHES_SEARCH: ReasonCode.ValueType  # 8
+"""It looks or reads like what was searched for."""
 REASON_CODE_OFTEN_TOGETHER: ReasonCode.ValueType  # 9
 """Others took to it who took to the same items."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
@@ -498,7 +514,9 @@ class RecommendedItem(_message.Message):
     rank: _builtins.int
     """Its place, from 1."""
     score: _builtins.float
-    """Higher is better; a probability when the answer is ranked by a calibrated model."""
+    """Higher is better. Of recommendations a probability, where they are ranked by a calibrated model;
+    of a search the cosine of similarity, or where taste counts too, the blend of both from 0 to 1.
+    """
     @_builtins.property
     def sources(self) -> _containers.RepeatedScalarFieldContainer[Global___CandidateSource.ValueType]:
         """Where it came from. Never empty."""
@@ -918,3 +936,119 @@ class RelatedItemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RelatedItemsResponse: _TypeAlias = RelatedItemsResponse  # noqa: Y015
+
+@_typing.final
+class SearchRequest(_message.Message):
+    """A search, by words, by a picture or by both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    PREDICATES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What is looked for, in words, at most 4,096 bytes; beyond what the bundle's text tower reads
+    they are cut. Empty: a picture must be given.
+    """
+    image: _builtins.bytes
+    """A picture of it: JPEG, PNG, WebP, GIF, TIFF or BMP, at most 8 MiB. Empty: words must be given."""
+    user_id: _builtins.str
+    """Who is looking: results are ranked by their taste too. Empty or unknown: by similarity alone."""
+    session_id: _builtins.str
+    """The visit. Empty: not known."""
+    page_size: _builtins.int
+    """How many items are wanted, 1 to 500. Zero: 20."""
+    trace: _builtins.bool
+    """Whether to return counts and time per stage. Zero: not."""
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """The circumstances. Missing: nothing is known of them."""
+
+    @_builtins.property
+    def predicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predicate]:
+        """Conditions, all of which hold for every item. Empty: none. At most 32."""
+
+    @_builtins.property
+    def excluded_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Items not to show. Ids that the catalogue does not know are ignored. At most 10,000."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes to return with each item. Empty: none. At most 100."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        image: _builtins.bytes = ...,
+        user_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        context: Global___Context | None = ...,
+        predicates: _abc.Iterable[Global___Predicate] | None = ...,
+        excluded_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        attributes: _abc.Iterable[_builtins.str] | None = ...,
+        trace: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "context", b"context", "excluded_item_ids", b"excluded_item_ids", "image", b"image", "page_size", b"page_size", "predicates", b"predicates", "session_id", b"session_id", "text", b"text", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class SearchResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    DEGRADATION_FIELD_NUMBER: _builtins.int
+    SHORTFALL_REASON_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Names this answer in logs and in events. Never empty."""
+    bundle_id: _builtins.str
+    """The bundle that answered. Never empty."""
+    shortfall_reason: Global___ShortfallReason.ValueType
+    """Why there are fewer items than asked for. Zero: there are not."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedItem]:
+        """The items, in the order to show. Empty: see shortfall_reason."""
+
+    @_builtins.property
+    def degradation(self) -> Global___Degradation:
+        """How good the answer is. Never missing."""
+
+    @_builtins.property
+    def trace(self) -> Global___Trace:
+        """How the answer came about. Missing: not asked for."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___RecommendedItem] | None = ...,
+        request_id: _builtins.str = ...,
+        bundle_id: _builtins.str = ...,
+        degradation: Global___Degradation | None = ...,
+        shortfall_reason: Global___ShortfallReason.ValueType = ...,
+        trace: Global___Trace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degradation", b"degradation", "trace", b"trace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "degradation", b"degradation", "items", b"items", "request_id", b"request_id", "shortfall_reason", b"shortfall_reason", "trace", b"trace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class RecommendServiceStub:
                 request_serializer=tamis_dot_v1_dot_recommend__service__pb2.RelatedItemsRequest.SerializeToString,
                 response_deserializer=tamis_dot_v1_dot_recommend__service__pb2.RelatedItemsResponse.FromString,
                 _registered_method=True)
+        self.Search = channel.unary_unary(
+                '/tamis.v1.RecommendService/Search',
+                request_serializer=tamis_dot_v1_dot_recommend__service__pb2.SearchRequest.SerializeToString,
+                response_deserializer=tamis_dot_v1_dot_recommend__service__pb2.SearchResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendServiceServicer:
@@ -77,6 +82,14 @@ class RecommendServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Search(self, request, context):
+        """Items that look or read like what is asked for. Where the bundle being served has no CLIP that
+        could tell, it is FAILED_PRECONDITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_RecommendServiceServicer_to_server(servicer, server):
                     servicer.RelatedItems,
                     request_deserializer=tamis_dot_v1_dot_recommend__service__pb2.RelatedItemsRequest.FromString,
                     response_serializer=tamis_dot_v1_dot_recommend__service__pb2.RelatedItemsResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_unary_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=tamis_dot_v1_dot_recommend__service__pb2.SearchRequest.FromString,
+                    response_serializer=tamis_dot_v1_dot_recommend__service__pb2.SearchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class RecommendService:
             '/tamis.v1.RecommendService/RelatedItems',
             tamis_dot_v1_dot_recommend__service__pb2.RelatedItemsRequest.SerializeToString,
             tamis_dot_v1_dot_recommend__service__pb2.RelatedItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tamis.v1.RecommendService/Search',
+            tamis_dot_v1_dot_recommend__service__pb2.SearchRequest.SerializeToString,
+            tamis_dot_v1_dot_recommend__service__pb2.SearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class RecommendServiceStub:
     """Runs it for many users. One that fails does not fail the others."""
     RelatedItems: _grpc.UnaryUnaryMultiCallable[_recommend_service_pb2.RelatedItemsRequest, _recommend_service_pb2.RelatedItemsResponse]
     """Items like the ones given. An unknown item is NOT_FOUND."""
+    Search: _grpc.UnaryUnaryMultiCallable[_recommend_service_pb2.SearchRequest, _recommend_service_pb2.SearchResponse]
+    """Items that look or read like what is asked for. Where the bundle being served has no CLIP that
+    could tell, it is FAILED_PRECONDITION.
+    """
 
 @_typing.type_check_only
 class RecommendServiceAsyncStub(RecommendServiceStub):
@@ -51,6 +55,10 @@ class RecommendServiceAsyncStub(RecommendServiceStub):
     """Runs it for many users. One that fails does not fail the others."""
     RelatedItems: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.RelatedItemsRequest, _recommend_service_pb2.RelatedItemsResponse]  # type: ignore[assignment]
     """Items like the ones given. An unknown item is NOT_FOUND."""
+    Search: _aio.UnaryUnaryMultiCallable[_recommend_service_pb2.SearchRequest, _recommend_service_pb2.SearchResponse]  # type: ignore[assignment]
+    """Items that look or read like what is asked for. Where the bundle being served has no CLIP that
+    could tell, it is FAILED_PRECONDITION.
+    """
 
 class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what to show to a user."""
@@ -78,5 +86,15 @@ class RecommendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommend_service_pb2.RelatedItemsResponse, _abc.Awaitable[_recommend_service_pb2.RelatedItemsResponse]]:
         """Items like the ones given. An unknown item is NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def Search(
+        self,
+        request: _recommend_service_pb2.SearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommend_service_pb2.SearchResponse, _abc.Awaitable[_recommend_service_pb2.SearchResponse]]:
+        """Items that look or read like what is asked for. Where the bundle being served has no CLIP that
+        could tell, it is FAILED_PRECONDITION.
+        """
 
 def add_RecommendServiceServicer_to_server(servicer: RecommendServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""From a catalogue's texts and pictures to content vectors."""

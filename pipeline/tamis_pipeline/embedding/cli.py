@@ -1,0 +1,71 @@
+"""``tamis pipeline embed``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tamis_pipeline.extras import module_of
+from tamis_pipeline.progress import Progress
+
+
+class Engine(StrEnum):
+    """Where encoding happens."""
+
+    inprocess = "inprocess"
+
+
+def embed(
+    source: Annotated[Path, typer.Option("--input", help="Directory of the data set.")],
+    encoder: Annotated[
+        str,
+        typer.Option(help="onnx:DIRECTORY, onnx:NAME of a published pair, transformers:NAME."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the content to write.")],
+    dataset: Annotated[str, typer.Option(help="Which format the data set has.")] = "own",
+    text_weight: Annotated[float, typer.Option(min=0, help="Of texts where both are there.")] = 1.0,
+    image_weight: Annotated[float, typer.Option(min=0, help="Of pictures, likewise.")] = 1.0,
+    project: Annotated[
+        int | None, typer.Option(min=1, help="Reduce vectors to this width.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Inputs encoded at a time.")] = 64,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of onnxruntime, first choice first, as CUDAExecutionProvider; else the CPU."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="File of vectors kept between runs; else beside --out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Encode texts and pictures; only what changed since the last run is encoded again."""
+    embedding, work = module_of("embedding.embed"), module_of("embedding.work")
+    port, readers = module_of("encoders.port"), module_of("readers")
+    config = embedding.EmbedConfig(encoder, text_weight, image_weight, project)
+    given = embedding.documents(readers.read_catalogue(dataset, source), source)
+    opened = port.open_encoder(encoder, provider or ["CPUExecutionProvider"])
+    report = embedding.embed(
+        given,
+        opened,
+        work.InProcess(opened, batch),
+        config,
+        out,
+        cache or out.absolute().with_name(f".{out.name}.cache"),
+        Progress(Console(stderr=True)),
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=2))
+        return
+    for name, value in asdict(report).items():
+        if name != "examples":
+            typer.echo(f"{name.replace('_', ' '):<18}{value}")
+    for item_id, reason in report.examples.items():
+        typer.echo(f"  {item_id}: {reason}")

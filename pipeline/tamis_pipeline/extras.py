@@ -1,0 +1,19 @@
+"""Modules that need an extra, imported when a command asks for them."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+from rich.console import Console
+
+
+def module_of(name: str, extra: str = "train") -> ModuleType:
+    """``tamis_pipeline.name``; where a library is missing, one line that names it, and exit 2."""
+    try:
+        return import_module(f"tamis_pipeline.{name}")
+    except ModuleNotFoundError as missing:
+        message = f"tamis: this needs {missing.name}: pip install 'tamis[{extra}]'"
+        Console(stderr=True).print(message, markup=False)
+        sys.exit(2)
