@@ -16,9 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tamis_pipeline import (
     bundle,
     leakage,
@@ -36,6 +33,7 @@ from tamis_pipeline.evaluation import report
 from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.run import RUN, Run, read_run
 from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
@@ -44,7 +42,6 @@ from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.neighbours import Neighbours
 
 Together = tuple[Neighbours, Neighbours]  # of what towers learn from; of all training
-Ranker = tuple[dict[str, npt.NDArray[np.float32]], float]
 
 
 class Pipeline:
@@ -124,7 +121,7 @@ class Pipeline:
         )
 
     @cached_property
-    def ranker(self) -> Kept[Ranker]:
+    def ranker(self) -> Kept[Ranked]:
         prepared, towers, config = self.read, self.retrieval, self._config
         together = self.neighbours
         return self._work.value(
@@ -158,7 +155,7 @@ class Pipeline:
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        config, data, together = self._config, self.read.value.data, self.neighbours
+        config, data = self._config, self.read.value.data
 
         def measure() -> dict[str, Any]:
             require_no_leak(draft.value, prepared.value.parts, data.user_ids)
@@ -166,7 +163,6 @@ class Pipeline:
                 draft.value,
                 prepared.value,
                 towers.value,
-                together.value[1],
                 ranker.value,
                 config,
                 self._progress,
@@ -175,7 +171,7 @@ class Pipeline:
         return self._work.value(
             "evaluate",
             measure,
-            of=[prepared, towers, together, ranker, draft],
+            of=[prepared, towers, ranker, draft],
             settings=[config.split, config.ranking, config.evaluation, config.seed],
             code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )
@@ -219,7 +215,9 @@ class Pipeline:
             popularity=prepared.popularity,
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
-            ranker=self.ranker.value[0],
+            ranker=self.ranker.value.params,
+            models=self.ranker.value.models,
+            objectives=self._config.ranking.objectives,
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,

@@ -60,6 +60,7 @@ class BundleParts:
     item_dense: Float32
     popularity: Float32
     features: fmt.FeatureSchema
+    objectives: tuple[fmt.Objective, ...]
     encoder: Mapping[str, npt.NDArray[Any]]
     ranker: Mapping[str, npt.NDArray[Any]]
     users: pa.Table
@@ -152,6 +153,7 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
         pairing_id=pairing,
         attributes=parts.attributes,
         features=parts.features,
+        objectives=parts.objectives,
         index=parts.index,
         content=None if parts.content is None else parts.content.spec,
         seed=parts.seed,

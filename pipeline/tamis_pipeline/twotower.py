@@ -8,7 +8,7 @@ three together are expected to draw its item (the balance heuristic: Veach, Guib
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -72,8 +72,8 @@ class Towers:
 
     vectors: Float32
     encoder: dict[str, Float32]
-    item_tower: dict[str, Float32]
-    params: dict[str, Float32]
+    item_tower: dict[str, Float32] = field(default_factory=dict)
+    params: dict[str, Float32] = field(default_factory=dict)
 
 
 def train(

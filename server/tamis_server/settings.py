@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -208,6 +208,9 @@ class SearchSettings(_Section):
 class RankingSettings(_Section):
     candidates: int = Field(500, ge=1, le=10_000, description="candidates ranked, after filtering")
     timeout_s: float = Field(0.1, gt=0)
+    objectives: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="weight of each objective in the score; empty: the bundle's own"
+    )
 
 
 class RerankingSettings(_Section):

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline import deepfm
 from tamis_pipeline.config import PipelineConfig
-from tamis_pipeline.dataset import DatasetRejected, Interactions
+from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.evaluation import funnel, judgement, retrieval
 from tamis_pipeline.evaluation.baselines import BASELINES, fitted
 from tamis_pipeline.evaluation.funnel import Answers
@@ -20,11 +19,9 @@ from tamis_pipeline.evaluation.protocols import Question, best, left_out, newcom
 from tamis_pipeline.evaluation.segments import segments, within
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
-from tamis_pipeline.ranking import feature_schema, item_tables
-from tamis_pipeline.split import by_user
+from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.features import is_positive
-from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -39,8 +36,7 @@ def measure(
     bundle: Path,
     prepared: Prepared,
     towers: Towers,
-    neighbours: Neighbours,
-    ranker: tuple[dict[str, Float32], float],
+    ranker: Ranked,
     config: PipelineConfig,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -94,7 +90,7 @@ def measure(
         "relevant items not available": float(
             np.mean([1.0 - available[rows].mean() for rows in relevant])
         ),
-        "ranker": _ranker(prepared, towers, neighbours, ranker, config),
+        "ranker": _ranker(ranker),
         "left_out": dict(data.problems),
     }
 
@@ -130,32 +126,15 @@ def _new(
     return {NEW: {"users": len(new), "methods": judgement.means(theirs, relevant)}}
 
 
-def _ranker(
-    prepared: Prepared,
-    towers: Towers,
-    neighbours: Neighbours,
-    ranker: tuple[dict[str, Float32], float],
-    config: PipelineConfig,
-) -> dict[str, Any]:
-    """How well it tells held-out positives, that retrieval found, from what stands beside them."""
-    tables = item_tables(prepared, towers, neighbours)
-    held_out = deepfm.exposures(
-        prepared.parts.train,
-        _first_positives(prepared.parts.test),
-        tables,
-        towers,
-        prepared.popularity,
-        config.ranking.deepfm,
-        np.random.default_rng(config.seed + 1),
-    )
+def _ranker(ranked: Ranked) -> dict[str, Any]:
+    """How well each model tells held-out positives, that retrieval found, from what else would have
+    been ranked, by objective."""
     return {
-        "AUC": deepfm.auc_of(ranker[0], held_out, tables, feature_schema(prepared.fields)),
-        "requests": int(held_out.items.shape[0]),
-        "validation AUC": ranker[1],
+        "requests": ranked.requests,
+        "validation AUC": ranked.validation_auc,
+        **{
+            f"{model}, {objective}": found
+            for model, quality in ranked.quality.items()
+            for objective, found in quality.items()
+        },
     }
-
-
-def _first_positives(events: Interactions) -> Interactions:
-    """Each user's first held-out positive: the one whose past is all in the training part."""
-    positive = events.take(is_positive(events.kinds))
-    return positive.take(np.array([own[0] for own in by_user(positive) if own.shape[0]], np.intp))

@@ -120,8 +120,9 @@ RANKER_ARRAYS = (
     "b2",
     "w3",  # [h2, h3]
     "b3",
-    "w_out",  # [h3]
-    "bias",  # [1]
+    "w_out",  # [objectives, h3]
+    "wide",  # [objectives], each one's share of the linear and factorisation terms
+    "bias",  # [objectives]
 )
 
 
@@ -155,6 +156,21 @@ class FeatureSchema(_Strict):
     user_dense: tuple[str, ...]
     item_dense: tuple[str, ...]
     cross: tuple[str, ...]
+
+
+EventName = Literal["view", "click", "add_to_cart", "purchase", "like", "dislike", "hide"]
+
+
+class Objective(_Strict):
+    """What one head of the rankers predicts: that one of ``events`` happens.
+
+    The score served is the mean of the objectives' probabilities by ``weight``, unless the setting
+    ranking.objectives says otherwise.
+    """
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$")
+    events: tuple[EventName, ...] = Field(min_length=1)
+    weight: float = Field(ge=0)
 
 
 class IndexSpec(_Strict):
@@ -199,6 +215,7 @@ class Manifest(_Strict):
     pairing_id: str
     attributes: tuple[Attribute, ...]
     features: FeatureSchema
+    objectives: tuple[Objective, ...] = Field(min_length=1)
     index: IndexSpec
     content: ContentSpec | None = None
     seed: int
