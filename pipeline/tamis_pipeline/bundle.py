@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tamis_pipeline.directory import replacing
 from tamis_pipeline.evaluation.markdown import markdown
 from tamis_pipeline.evaluation.page import page
+from tamis_pipeline.item_tables import knowing_items
 from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
@@ -192,12 +193,17 @@ def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
         (directory / fmt.VOCABULARY).write_text(vocabulary + "\n", "utf-8")
     if parts.neighbours is not None:
         _save(directory / fmt.NEIGHBOURS, pairing, parts.neighbours)
-    _fill_models(directory, parts)
+    _fill_models(directory, parts, pairing)
 
 
-def _fill_models(directory: Path, parts: BundleParts) -> None:
+def _fill_models(directory: Path, parts: BundleParts, pairing: str) -> None:
     """The model repository. The towers of CLIP are in it by a second name, not a second time."""
-    models, towers = dict(parts.models), {}
+    dense = np.concatenate([parts.item_dense, parts.vectors], axis=1)
+    models = {
+        path: knowing_items(model, parts.item_fields, dense, pairing)
+        for path, model in parts.models.items()
+    }
+    towers: dict[str, str] = {}
     if parts.content is not None and parts.content.clip is not None:
         towers = {
             f"clip_{side}/1/{MODEL}": f"{fmt.CLIP}/{side}.onnx" for side in ("text", "vision")

@@ -36,11 +36,11 @@ class NativeDeepFM:
     def __init__(self, bundle: Bundle, weights: Mapping[str, float]) -> None:
         _check(bundle)
         schema, arrays = bundle.manifest.features, bundle.ranker
-        self._weights = _shares(bundle, weights)
+        self.shares = _shares(bundle, weights)
         self._bundle = bundle
         self._item_fields = bundle.item_fields
         self._most_popular = float(bundle.popularity.max(initial=0.0))
-        self._log_popularity = features.log_popularity(bundle.popularity)
+        self.log_popularity = features.log_popularity(bundle.popularity)
         self._user = _Side(arrays, "user", [field.size for field in schema.user_fields])
         self._item = _Side(arrays, "item", [field.size for field in schema.item_fields])
         shapes = ((arrays["b1"].shape[0],), (arrays["item_embedding"].shape[1],), ())
@@ -58,7 +58,7 @@ class NativeDeepFM:
     def refresh(self, rows: Rows) -> None:
         """The bundle's tables say something new of these items."""
         popularity = self._bundle.popularity[rows]
-        self._log_popularity[rows] = features.log_popularity(popularity, self._most_popular)
+        self.log_popularity[rows] = features.log_popularity(popularity, self._most_popular)
         self._fill(rows)
 
     def _fill(self, rows: Rows) -> None:
@@ -76,7 +76,7 @@ class NativeDeepFM:
             history.kinds,
             ctx.now,
             self._item_fields,
-            self._log_popularity,
+            self.log_popularity,
         )
         query = self._no_query if ctx.query is None else ctx.query
         hidden, factors, bias = self._user.parts(
@@ -89,7 +89,7 @@ class NativeDeepFM:
             candidates.rows,
             np.ascontiguousarray(candidates.columns["cross"], np.float32),
         )
-        return probabilities @ self._weights
+        return probabilities @ self.shares
 
 
 class _Side:
