@@ -161,6 +161,7 @@ def _with_spare(bundle: Bundle, spare: int) -> Bundle:
         popularity=_longer(bundle.popularity, spare),
         encoder=encoder,
         content=content,
+        neighbours=bundle.neighbours.with_spare(spare),
     )
 
 

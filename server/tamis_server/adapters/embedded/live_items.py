@@ -120,6 +120,7 @@ class LiveItems:
         row = self._row.pop(key, None)
         if row is not None:
             self._free.append((time.monotonic() + _QUARANTINE_S, row))
+            self._bundle.neighbours.move(np.array([-1], np.int32), np.array([row], np.int32))
             self.rows = self.rows[self.rows != row]
             self.content_rows = self.content_rows[self.content_rows != row]
 
@@ -199,6 +200,7 @@ class LiveItems:
             bundle.item_fields[row] = self._fields(upsert.item, near.rows, weights)
             self._catalogue.put(row, upsert.key, upsert.item)
             self._eligibility.put(row, upsert.item.attributes)
+        bundle.neighbours.move(base, rows)
         self._ranker.refresh(rows)
         self.rows = np.union1d(self.rows, rows).astype(np.int32)
         if bundle.content is not None:
