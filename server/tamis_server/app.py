@@ -32,6 +32,7 @@ from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
 from tamis_server.adapters.embedded.histories import BundleHistories
 from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.item_tower import item_tower
 from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
 from tamis_server.adapters.embedded.merging import AsFound, ReciprocalRankMerger
 from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
@@ -146,7 +147,7 @@ def build_engine(
         popular_items,
         fresh_items,
         trending_items,
-        tower=None,
+        tower=item_tower(bundle),
         space="" if isinstance(encoder, str) else encoder.space,
     )
     nearest = NearestWithLive(base, lambda: live.rows)
