@@ -51,6 +51,7 @@ from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.bundles.loader import Bundle, Content, load
 from tamis_server.bundles.manifest import CLIP, CONTENT
+from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.candidates import DegradationLevel, Source
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
@@ -62,6 +63,7 @@ from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.rankers import deep_ranker, open_triton
 from tamis_server.settings import (
+    BundleSettings,
     EventsSettings,
     RankingSettings,
     RetrievalSettings,
@@ -319,14 +321,22 @@ def _info(bundle: Bundle) -> BundleInfo:
     )
 
 
+def _origin(settings: BundleSettings) -> Origin:
+    if settings.path is not None and settings.url is not None:
+        raise SettingsError("settings bundle.path and bundle.url: one of them, not both")
+    if settings.url is not None:
+        return Mirror(settings.url, settings.cache)
+    if settings.path is None:
+        raise SettingsError("setting bundle.path: the directory of a bundle must be given")
+    return Directory(settings.path)
+
+
 class Application:
     """A server with all that it serves, from start to drain."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.bundle.path is None:
-            raise SettingsError("setting bundle.path: the directory of a bundle must be given")
         self._settings = settings
-        self._path: Path = settings.bundle.path
+        self._origin = _origin(settings.bundle)
         self._started = time.monotonic()
         self._metrics = Metrics()
         stores = open_stores(settings.state)
@@ -356,11 +366,11 @@ class Application:
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen,
-        CannotExpose and EventLogUnusable."""
+        """Load, listen and serve; returns the port. Raises BundleRejected, DependencyFailed,
+        CannotListen, CannotExpose and EventLogUnusable."""
         self._measure()
         await self._live.start()
-        await self._engines.activate(self._path)
+        await self._engines.activate(await asyncio.to_thread(self._origin.locate))
         self._event_log.start()
         self._trends = asyncio.create_task(self._follow_trends())
         port = await self._server.start(self._settings.server.listen)
@@ -385,7 +395,7 @@ class Application:
         follower = None
         if self._settings.bundle.watch_s > 0:
             follower = loop.create_task(
-                self._engines.follow(self._path, self._settings.bundle.watch_s)
+                self._engines.follow(self._origin, self._settings.bundle.watch_s)
             )
         await stopped.wait()
         log.info("draining")
@@ -398,7 +408,7 @@ class Application:
 
     async def reload(self) -> None:
         """Serve the bundle now in the directory; a refused one is logged and the old one stays."""
-        await self._engines.refresh(self._path)
+        await self._engines.refresh(self._origin)
 
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""
