@@ -151,7 +151,9 @@ class _Loop:
         smooth = counts + 0.1
         self._drawn = self._size * smooth / smooth.sum() + config.uniform_negatives / len(counts)
         self._events = (jnp.asarray(examples.items), jnp.asarray(examples.kinds))
-        self._step = jax.jit(partial(_step, loop=self), donate_argnums=(0, 1))
+        self._step = jax.jit(
+            partial(_step, config=config, optimiser=self.optimiser), donate_argnums=(0, 1)
+        )
         self._queries = jax.jit(partial(_queries, config=config))
 
     def epoch(
@@ -168,8 +170,15 @@ class _Loop:
         for number, start in enumerate(range(0, order.shape[0] - self._size + 1, self._size)):
             batch = self._batch(order[start : start + self._size])
             hard = self._rng.choice(pool, self.config.hard_negatives) if pool.shape[0] else pool
+            # inputs are arguments: as constants XLA would fold them, for minutes
             trained, state, loss = self._step(
-                trained, state, batch, hard, log_expected, jax.random.fold_in(key, number)
+                trained,
+                state,
+                (self.frozen, self.inputs),
+                batch,
+                hard,
+                log_expected,
+                jax.random.fold_in(key, number),
             )
             losses.append(loss)
         return trained, state, float(np.mean(losses)) if losses else float("nan")
@@ -238,14 +247,15 @@ def _queries(
 
 def _loss(
     trained: towers.Params,
+    fixed: tuple[towers.Params, towers.ItemInputs],
     batch: tuple[Any, ...],
     hard: jax.Array,
     log_expected: jax.Array,
     key: jax.Array,
-    loop: _Loop,
+    config: TwoTowerConfig,
 ) -> jax.Array:
-    config, inputs = loop.config, loop.inputs
-    params = {**loop.frozen, **trained}
+    frozen, inputs = fixed
+    params = {**frozen, **trained}
     items, targets = inputs.slots.shape[0], batch[2]
     lost, of_items, of_history, drawn = jax.random.split(key, 4)
 
@@ -269,15 +279,17 @@ def _loss(
 def _step(
     trained: towers.Params,
     state: optax.OptState,
+    fixed: tuple[towers.Params, towers.ItemInputs],
     batch: tuple[Any, ...],
     hard: jax.Array,
     log_expected: jax.Array,
     key: jax.Array,
     *,
-    loop: _Loop,
+    config: TwoTowerConfig,
+    optimiser: optax.GradientTransformation,
 ) -> tuple[towers.Params, optax.OptState, jax.Array]:
-    loss, grads = jax.value_and_grad(_loss)(trained, batch, hard, log_expected, key, loop)
-    updates, state = loop.optimiser.update(grads, state, trained)
+    loss, grads = jax.value_and_grad(_loss)(trained, fixed, batch, hard, log_expected, key, config)
+    updates, state = optimiser.update(grads, state, trained)
     return optax.apply_updates(trained, updates), state, loss
 
 
