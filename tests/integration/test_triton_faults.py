@@ -16,6 +16,7 @@ import pytest
 from support.deep_shop import deep_shop, write_deep_bundle, write_faulty_repository
 from support.triton import require_triton
 from tamis_server.domain.candidates import DegradationLevel
+from tamis_server.protection.breaker import State
 from triton_local.server import TritonServer
 
 FULL, LIGHT = DegradationLevel.FULL, DegradationLevel.LIGHT_RANKER
@@ -147,8 +148,12 @@ async def test_of_two_servers_one_may_restart_at_any_time(bundle: Path) -> None:
                     levels += [slate.level for slate in answers]
                 await restart
                 for endpoint in shop.model.endpoints:  # both are needed before the next goes
-                    while not endpoint.passes or endpoint.breaker.state.value != "closed":
+                    for _ in range(500):
+                        if endpoint.state is State.CLOSED:
+                            break
                         await shop.ask()
+                        await asyncio.sleep(0.02)
+                    assert endpoint.state is State.CLOSED
             assert levels.count(FULL) > 0.9 * len(levels), levels
 
 

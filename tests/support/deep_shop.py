@@ -23,7 +23,7 @@ from tamis_server.domain.context import Deadline
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.engine import Engine
 from tamis_server.rankers import open_triton
-from tamis_server.settings import RankingSettings, Settings, StateSettings
+from tamis_server.settings import ProtectionSettings, RankingSettings, Settings, StateSettings
 from tamis_server.stores import open_stores
 
 USERS = 50
@@ -87,7 +87,10 @@ async def deep_shop(
     bundle: Path, endpoints: Sequence[str], model: str = "deepfm", **ranking: object
 ) -> AsyncIterator[DeepShop]:
     url = f"triton://{','.join(endpoints)}/{model}"
-    settings = Settings(ranking=RankingSettings(url=url, **{"timeout_s": 0.15, **ranking}))  # type: ignore[arg-type]
+    settings = Settings(
+        ranking=RankingSettings(url=url, **{"timeout_s": 0.15, **ranking}),  # type: ignore[arg-type]
+        protection=ProtectionSettings(target_s=DEADLINE_S),  # the faults are the ranker's
+    )
     stores = open_stores(StateSettings(url=f"lmdb://{bundle}-state", fsync="never"))
     triton = open_triton(settings.ranking)
     assert triton is not None

@@ -17,6 +17,7 @@ from tamis_server.bundles.ranking_contract import PAIRING, PROBABILITIES, canoni
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.errors import DependencyFailed
 from tamis_server.domain.scoring import Outputs, Signature
+from tamis_server.protection.breaker import State
 from tamis_server.protection.hedging import RetryBudget
 
 _SLOW = 0.95  # a call slower than this share of the last ones is hedged
@@ -26,24 +27,39 @@ class TritonModel:
     """One model and version on all the servers that have it."""
 
     def __init__(self, addresses: Sequence[str], model: ModelName, *, calls: int) -> None:
-        """calls: under way at once, for each server."""
+        """calls: under way at once, for each server; where one fails, the others take its part."""
         self.name = f"triton model {model}"
-        self.endpoints = tuple(Endpoint(address, model, calls) for address in addresses)
+        most = calls * len(addresses)
+        self.endpoints = tuple(Endpoint(address, model, most) for address in addresses)
+        self._turn = 0
         self.hedges = 0
         self._budget = RetryBudget()
         self._signature: Signature | None = None  # while it is to be trusted
         self._known: Signature | None = None  # the same object as long as nothing changes
+        self._asking: asyncio.Task[Signature] | None = None
 
     async def signature(self, deadline: Deadline) -> Signature:
-        """Asked once, and again after a failure: another model may have taken its place."""
+        """Asked once for all, and again after a failure: another model may have come instead."""
         if self._signature is None:
-            metadata = await self._choose().metadata(deadline)
-            found = Signature(
-                {each.name: tuple(each.shape) for each in metadata.inputs},
-                tuple(each.name for each in metadata.outputs),
-            )
-            self._signature = self._known = self._known if self._known == found else found
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask(deadline))
+                self._asking.add_done_callback(self._answered)
+            return await asyncio.shield(self._asking)
         return self._signature
+
+    async def _ask(self, deadline: Deadline) -> Signature:
+        metadata = await self._choose().metadata(deadline)
+        found = Signature(
+            {each.name: tuple(each.shape) for each in metadata.inputs},
+            tuple(each.name for each in metadata.outputs),
+        )
+        self._signature = self._known = self._known if self._known == found else found
+        return self._signature
+
+    def _answered(self, asking: asyncio.Task[Signature]) -> None:
+        self._asking = None
+        if not asking.cancelled():
+            asking.exception()  # those who wait are told; where none does, it is no news
 
     async def run(
         self,
@@ -98,15 +114,21 @@ class TritonModel:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
         for endpoint in self.endpoints:
             await endpoint.close()
 
     def _choose(self, but: Endpoint | None = None) -> Endpoint:
-        able = [each for each in self.endpoints if each.passes and each is not but]
+        """The least busy, in turn; but first one whose probe is due: else it never comes back."""
+        self._turn += 1
+        start = self._turn % len(self.endpoints)
+        in_turn = (*self.endpoints[start:], *self.endpoints[:start])
+        able = [each for each in in_turn if each.passes and each is not but]
         if not able:
             states = ", ".join(f"{each.address} {each.state.value}" for each in self.endpoints)
             raise DependencyFailed(self.name, f"no server takes calls now: {states}")
-        return min(able, key=lambda each: (each.in_flight, each.latencies.quantile(0.5) or 0.0))
+        return min(able, key=lambda each: (each.state is State.CLOSED, each.in_flight))
 
     def _second(self, first: Endpoint, deadline: Deadline) -> Endpoint | None:
         if deadline.remaining() <= 0:
