@@ -3,12 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRITON := .tools/triton
+BUNDLE := pipeline/tamis_pipeline/shop/bundle
+PORT := 8001
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kernels/include/*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo demo-once demo-bundle test test-ray test-transformers check lint \
-	types imports proto proto-check sanitize bench format clean
+	types imports proto proto-check sanitize bench format clean triton triton-install \
+	triton-for-tests
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -41,7 +45,24 @@ demo-bundle: setup-dev ## Train the demo shop's bundle again
 	$(BIN)/tamis pipeline shop --out .cache/shop
 	$(BIN)/tamis pipeline build --input .cache/shop --name demo-shop --out pipeline/tamis_pipeline/shop/bundle
 
-test: setup-dev ## Run the tests
+triton: setup triton-install ## Serve a bundle's models by a real Triton server (BUNDLE=, PORT=)
+	PYTHONPATH=tools $(BIN)/python -m triton_local --bundle $(BUNDLE) --port $(PORT)
+
+triton-install: $(TRITON)/.installed ## Fetch the Triton server into .tools/triton (x86-64, CPython 3.11 or 3.12)
+
+$(TRITON)/.installed: $(wildcard tools/triton_local/*.txt)
+	@rm -rf $(TRITON)
+	$(PYTHON) -m venv $(TRITON)/python
+	$(TRITON)/python/bin/pip install --quiet --no-deps --require-hashes --requirement tools/triton_local/backend.txt
+	$(TRITON)/python/bin/pip install --quiet --no-deps --no-compile --require-hashes \
+		--target $(TRITON)/wheel --requirement tools/triton_local/server.txt
+	@touch $@
+
+triton-for-tests: # CI must have it; elsewhere its tests are skipped, and say so
+	@$(MAKE) --no-print-directory triton-install \
+		|| { test -z "$$CI" || exit 1; echo "SKIPPED (1): no Triton server could be installed"; }
+
+test: setup-dev triton-for-tests ## Run the tests
 	$(BIN)/pytest
 
 test-ray: setup-dev ## Run the tests that need Ray (installs 0.3 GB)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.redis_binary import report
+from support import redis_binary, triton
 from support.redis_servers import RedisCluster, RedisServer, redis_cluster, redis_server
 
 
-def pytest_report_header() -> str:
-    return report()
+def pytest_report_header() -> list[str]:
+    return [redis_binary.report(), triton.report()]
 
 
 @pytest.fixture(scope="session")

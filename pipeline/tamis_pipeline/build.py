@@ -1,7 +1,8 @@
 """The stages from a data set to an evaluated bundle, as a graph: each names what it works on.
 
     read ─┬─ retrieval ─┬─ ranker ─┐
-          └─────────────┴──────────┴─ index ── evaluate ── seal
+          └─────────────┴──────────┼─ index ── evaluate ── seal
+    embed ─────────────────────────┘
 
 A stage is a property: asking for one does what it needs and no more, and what is in the workspace
 already is not done again (see ``workspace``). To add a stage, write its function in a module of its
@@ -18,15 +19,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline import bundle, evaluate, preparation, provenance, ranking, twotower, vocabulary
-from tamis_pipeline.bundle import BundleParts, seal, write_bundle
+from tamis_pipeline import (
+    bundle,
+    evaluate,
+    leakage,
+    preparation,
+    provenance,
+    ranking,
+    statistics,
+    twotower,
+    vocabulary,
+)
+from tamis_pipeline.bundle import BundleParts, ContentParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.content import CLIP, Content
+from tamis_pipeline.drift import drift
+from tamis_pipeline.embedding import embed as embedding
+from tamis_pipeline.embedding import work as encoding
+from tamis_pipeline.embedding.work import InProcess
+from tamis_pipeline.encoders.port import open_encoder
+from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.readers import read_catalogue
+from tamis_pipeline.run import RUN, Run, read_run
+from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
 from tamis_pipeline.workspace import Kept, Workspace, open_workspace
 from tamis_server.bundles.manifest import Manifest
 
+_BATCH = 64
 Ranker = tuple[dict[str, npt.NDArray[np.float32]], float]
 
 
@@ -60,6 +82,50 @@ class Pipeline:
         for problem, count in prepared.value.data.problems.items():
             self._progress.note(f"{count} {problem}")
         return prepared
+
+    @cached_property
+    def embed(self) -> Kept[Path] | None:
+        """Content vectors and the CLIP that made them (see ``content``), if one is configured.
+
+        Raises EncoderRejected and BundleRejected.
+        """
+        config, kind = self._config.content, self._config.dataset.kind
+        if config is None:
+            return None
+        encoder = open_encoder(config.encoder)
+        return self._work.files(
+            "embed",
+            lambda out: embedding.embed(
+                embedding.documents(read_catalogue(kind, self._source), self._source),
+                encoder,
+                InProcess(encoder, _BATCH),
+                config,
+                out,
+                self._work.beside("embed.cache"),
+                self._progress,
+            ),
+            of=[provenance.combined(self.inputs), encoder.digest],
+            settings=[kind, config],
+            code=[embedding, encoding],
+        )
+
+    @cached_property
+    def content(self) -> Content | None:
+        """Of the items of ``read``."""
+        if self.embed is None:
+            return None
+        return Content.load(self.embed.value, self.read.value.data.items["item_id"].to_pylist())
+
+    @cached_property
+    def statistics(self) -> Kept[Statistics]:
+        prepared = self.read
+        return self._work.value(
+            "statistics",
+            lambda: statistics.statistics(prepared.value.data),
+            of=[prepared],
+            settings=[],
+            code=[statistics],
+        )
 
     @cached_property
     def retrieval(self) -> Kept[Towers]:
@@ -100,7 +166,7 @@ class Pipeline:
         return self._work.files(
             "index",
             lambda out: write_bundle(self._parts(prepared.value, towers.value, ranker.value), out),
-            of=[prepared, towers, ranker],
+            of=[prepared, towers, ranker, *([self.embed] if self.embed else [])],
             settings=[self._name, self._config.index, self._config.seed],
             code=[bundle, ranking],
         )
@@ -108,30 +174,51 @@ class Pipeline:
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        config = self._config
+        config, data = self._config, self.read.value.data
+
+        def measure() -> dict[str, Any]:
+            require_no_leak(draft.value, prepared.value.parts, data.user_ids)
+            return evaluate.measure(
+                draft.value, prepared.value, towers.value, ranker.value, config, self._progress
+            )
+
         return self._work.value(
             "evaluate",
-            lambda: evaluate.measure(
-                draft.value,
-                prepared.value,
-                towers.value,
-                ranker.value,
-                config,
-                self._progress,
-            ),
+            measure,
             of=[prepared, towers, ranker, draft],
             settings=[config.split, config.ranking, config.seed],
-            code=[evaluate, "tamis_server.__main__"],  # it asks a server
+            code=[evaluate, leakage, "tamis_server.__main__"],  # it asks a server
         )
 
     def seal(self, out: Path) -> Manifest:
-        """Put the bundle to ``out``, replacing what was there only once all is on disk."""
+        """Put the bundle and its run.json to ``out``, replacing what was there only once all is on
+        disk."""
         draft, report = self.index, self.evaluate
+        seen, drifted = self.statistics.value, self._drift(out)
+
+        def run(manifest: Manifest) -> dict[str, str]:
+            records = tuple(self._work.records.values())
+            made = Run.of(manifest, self._config, self._source, self.inputs, records, seen, drifted)
+            return {RUN: made.model_dump_json(indent=1) + "\n"}
+
         with self._progress.stage("seal"):
-            return seal(draft.value, report.value, out)
+            return seal(draft.value, report.value, out, run)
+
+    def _drift(self, out: Path) -> tuple[str, ...]:
+        """What changed since the run whose bundle is at ``out``."""
+        if not (out / RUN).is_file():
+            return ()
+        before = read_run(out).statistics
+        found = drift(before, self.read.value.data, self._config.drift)
+        for finding in found:
+            self._progress.note(f"changed since the bundle at {out}: {finding}")
+        return tuple(map(str, found))
 
     def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranker) -> BundleParts:
         tables = ranking.item_tables(prepared, towers)
+        content = None
+        if self.embed is not None and self.content is not None:
+            content = ContentParts(self.content.vectors, self.content.spec, self.embed.value / CLIP)
         return BundleParts(
             name=self._name,
             as_of=prepared.as_of,
@@ -148,6 +235,7 @@ class Pipeline:
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,
+            content=content,
         )
 
 
@@ -158,15 +246,36 @@ def build(
     name: str,
     progress: Progress,
     work: Path | None = None,
+    again: Run | None = None,
 ) -> Manifest:
     """Do all stages, and put the bundle to ``out``. Raises DatasetRejected and WorkspaceBusy.
 
     work: where results of stages are kept for later runs; without one they are kept beside
-    ``out``, until the bundle is complete.
+    ``out``, until the bundle is complete. again: the run that is to be repeated; raises
+    InputsDiffer where the input is another.
     """
     directory = work if work is not None else out.absolute().with_name(f".{out.name}.work")
     with open_workspace(directory, progress) as workspace:
-        manifest = Pipeline(config, source, name, workspace, progress).seal(out)
+        pipeline = Pipeline(config, source, name, workspace, progress)
+        if again is not None:
+            again.require(pipeline.inputs)
+        manifest = pipeline.seal(out)
     if work is None:
         shutil.rmtree(directory)
+    return manifest
+
+
+def rebuild(
+    run: Run, out: Path, progress: Progress, source: Path | None = None, work: Path | None = None
+) -> Manifest:
+    """Make a bundle again from its ``run``, and say where it came out otherwise, and why.
+
+    Raises InputsDiffer where the files of the data set are not those of the run.
+    """
+    config = PipelineConfig.model_validate(run.config)
+    where = Path(run.source) if source is None else source
+    manifest = build(config, where, out, run.name, progress, work, run)
+    differences = run.differences(read_run(out))
+    for difference in differences or ["the same bundle as before"]:
+        progress.note(difference)
     return manifest

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis_pipeline.directory import replacing
+from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
 Float32 = npt.NDArray[np.float32]
@@ -86,8 +88,16 @@ def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
         return _fill(temporary, parts)
 
 
-def seal(draft: Path, evaluation: Mapping[str, Any], out: Path) -> fmt.Manifest:
-    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured."""
+def seal(
+    draft: Path,
+    evaluation: Mapping[str, Any],
+    out: Path,
+    beside: Callable[[fmt.Manifest], Mapping[str, str]],
+) -> fmt.Manifest:
+    """Put the bundle ``draft`` to ``out`` as ``write_bundle`` would, with what was measured.
+
+    beside: texts by the name of a file that lies in the directory but is no part of the bundle.
+    """
     with replacing(out) as temporary:
         shutil.copytree(draft, temporary, dirs_exist_ok=True)
         _write_evaluation(temporary, evaluation)
@@ -97,6 +107,8 @@ def seal(draft: Path, evaluation: Mapping[str, Any], out: Path) -> fmt.Manifest:
             update={"files": files, "bundle_id": fmt.bundle_id(manifest.name, files)}
         )
         _write_manifest(temporary, manifest)
+        for name, text in beside(manifest).items():
+            (temporary / name).write_text(text, "utf-8")
         return manifest
 
 
@@ -167,10 +179,24 @@ def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
         (directory / fmt.VOCABULARY).write_text(vocabulary + "\n", "utf-8")
     if parts.neighbours is not None:
         _save(directory / fmt.NEIGHBOURS, pairing, parts.neighbours)
-    for name, model in parts.models.items():
+    _fill_models(directory, parts)
+
+
+def _fill_models(directory: Path, parts: BundleParts) -> None:
+    """The model repository. The towers of CLIP are in it by a second name, not a second time."""
+    models, towers = dict(parts.models), {}
+    if parts.content is not None and parts.content.clip is not None:
+        towers = {
+            f"clip_{side}/1/{MODEL}": f"{fmt.CLIP}/{side}.onnx" for side in ("text", "vision")
+        }
+        models.update((path, (directory / file).read_bytes()) for path, file in towers.items())
+    for name, content in {**models, **configurations(models)}.items():
         path = directory / fmt.MODELS / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model)
+        if name in towers:
+            os.link(directory / towers[name], path)
+        else:
+            path.write_bytes(content)
 
 
 def _save(path: Path, pairing: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib import import_module
@@ -43,8 +45,10 @@ Name = Annotated[str, typer.Option(help="Name of the bundle.")]
 
 @app.command()
 def build(
-    source: Source,
     out: Annotated[Path, typer.Option("--out", help="Directory of the bundle to write.")],
+    source: Annotated[
+        Path | None, typer.Option("--input", help="Directory of the data set.")
+    ] = None,
     config: Config = "default",
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle; else that of its directory.")
@@ -54,13 +58,29 @@ def build(
         Path | None,
         typer.Option(help="Directory where results of stages are kept for later runs; else none."),
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-manifest",
+            help="Make a bundle again: its directory, or a run.json. It has configuration, name "
+            "and seed, and the input unless --input says where that is now.",
+        ),
+    ] = None,
 ) -> None:
     """Train, index and evaluate, and write a bundle; a run that was stopped is taken up again."""
     pipeline = _of_the_training_extra("build")
     progress = Progress(Console(stderr=True))
-    settings = _settings(config, seed)
-    manifest = pipeline.build(settings, source, out, name or out.resolve().name, progress, work)
-    typer.echo(manifest.bundle_id)
+    if source is None and manifest is None:
+        raise typer.BadParameter("--input or --from-manifest must be given")
+    with _disk():
+        if manifest is not None:
+            again = _of_the_training_extra("run").read_run(manifest)
+            built = pipeline.rebuild(again, out, progress, source, work)
+        else:
+            settings = _settings(config, seed)
+            called = name or out.resolve().name
+            built = pipeline.build(settings, source, out, called, progress, work)
+    typer.echo(built.bundle_id)
 
 
 @app.command()
@@ -112,6 +132,27 @@ def publish(
     typer.echo(f"{bundle_id} is served from {to}")
 
 
+@app.command()
+def drift(
+    source: Source,
+    against: Annotated[Path, typer.Option(help="The bundle, or run.json, of the run before.")],
+    config: Config = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Whether a data set is still like that of a run before; exit status 3 where it is not."""
+    drifting, readers = _of_the_training_extra("drift"), _of_the_training_extra("readers")
+    before = _of_the_training_extra("run").read_run(against).statistics
+    settings = _settings(config, None)
+    data = readers.read_dataset(settings.dataset.kind, source)
+    found = drifting.drift(before, data, settings.drift)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in found]))
+    else:
+        typer.echo("\n".join(map(str, found)) or "nothing is out of bounds")
+    if found:
+        sys.exit(3)
+
+
 @app.command("config")
 def show_config(config: Config = "default") -> None:
     """Print a configuration with every key, as JSON."""
@@ -121,9 +162,20 @@ def show_config(config: Config = "default") -> None:
 def _up_to(stage: str, source: Path, work: Path, config: str, name: str, seed: int | None) -> Any:
     pipeline, workspace = _of_the_training_extra("build"), _of_the_training_extra("workspace")
     progress = Progress(Console(stderr=True))
-    with workspace.open_workspace(work, progress) as opened:
+    with _disk(), workspace.open_workspace(work, progress) as opened:
         graph = pipeline.Pipeline(_settings(config, seed), source, name, opened, progress)
         return getattr(graph, stage).value
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full or can't be written is no fault of the program: one line, status 1."""
+    try:
+        yield
+    except OSError as error:
+        message = f"tamis: {error}; what was there before has not been touched"
+        Console(stderr=True).print(message, markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def _settings(config: str, seed: int | None) -> PipelineConfig:

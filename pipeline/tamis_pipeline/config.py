@@ -14,6 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tamis_pipeline.deepfm import DeepFMConfig
+from tamis_pipeline.drift import DriftConfig
+from tamis_pipeline.embedding.embed import EmbedConfig
 from tamis_pipeline.twotower import TwoTowerConfig
 from tamis_server.bundles.manifest import IndexSpec
 from tamis_server.domain.errors import FailureCategory, TamisError
@@ -76,15 +78,18 @@ class GatesConfig(_Section):
 
 
 class PipelineConfig(_Section):
-    """All of it. seed: the same seed, input, configuration and code make the same bundle."""
+    """All of it. seed: the same seed, input, configuration and code make the same bundle. content:
+    without it a bundle knows nothing of what items look and read like."""
 
     seed: int = Field(0, ge=0)
     dataset: DatasetConfig = DatasetConfig()
     split: SplitConfig = SplitConfig()
     popularity: PopularityConfig = PopularityConfig()
+    content: EmbedConfig | None = None
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     gates: GatesConfig = GatesConfig()
+    drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ def replacing(out: Path) -> Iterator[Path]:
     """Gives an empty directory to fill, which takes the place of ``out`` once all is on disk."""
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(out)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -24,6 +26,24 @@ def replacing(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _sweep(out: Path) -> None:
+    """Remove what processes that were killed left half-written."""
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not _alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another's
+        pass
+    return True
 
 
 def _sync(directory: Path) -> None:

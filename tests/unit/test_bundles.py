@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.clips import write_random_clip
+from support.ranking_models import linear_ranker
 from tamis_pipeline.bundle import BundleParts, ItemTowerParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles import manifest as fmt
@@ -22,11 +24,10 @@ MODEL = "models/deepfm/1/model.onnx"
 
 
 def full_parts(clip: Path, seed: int = 0) -> BundleParts:
-    """All that a bundle can have; the towers are no models, only files."""
+    """All that a bundle can have."""
     parts = random_parts(items=50, content=8, seed=seed)
     assert parts.content is not None
-    for name in fmt.CLIP_FILES:
-        (clip / Path(name).name).write_text(f"{name} {seed}")
+    write_random_clip(clip, dim=8, seed=seed)
     rows = np.full((50, 3), -1, np.int32)
     rows[:, 0] = np.arange(50)[::-1]
     return replace(
@@ -34,7 +35,7 @@ def full_parts(clip: Path, seed: int = 0) -> BundleParts:
         content=replace(parts.content, clip=clip),
         item_tower=ItemTowerParts({"w": np.ones(3, np.float32)}, {"words": ["red"]}),
         neighbours={"rows": rows, "weights": np.ones((50, 3), np.float32)},
-        models={"deepfm/1/model.onnx": b"a model"},
+        models={"deepfm/1/model.onnx": linear_ranker(50, 3, 1)},
     )
 
 
@@ -81,7 +82,12 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
     assert loaded.item_tower is not None
     assert loaded.neighbours is not None
     assert verify(whole).bundle_id.startswith("random-")
-    assert {*verify(whole).files} == {*fmt.FILES, *OPTIONAL, MODEL}
+    repository = {
+        f"{fmt.MODELS}/{name}/{file}"
+        for name in ("deepfm", "clip_text", "clip_vision")
+        for file in ("1/model.onnx", "config.pbtxt", "configs/cpu.pbtxt")
+    }
+    assert {*verify(whole).files} == {*fmt.FILES, *OPTIONAL, *repository}
 
 
 def test_a_bundle_may_have_no_more_than_it_must(tmp_path: Path) -> None:

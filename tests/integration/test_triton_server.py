@@ -1,0 +1,63 @@
+"""The model repository that the pipeline writes, in a real Triton server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import tritonclient.grpc as client
+
+from support.ranking_models import linear_ranker, write_repository
+from support.triton import require_triton
+from triton_local.server import TritonServer
+
+MODEL = linear_ranker(items=100, cross=3, objectives=2)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    require_triton()
+    repository = tmp_path_factory.mktemp("repository")
+    with TritonServer(write_repository(repository, {"linear/1/model.onnx": MODEL})) as started:
+        yield started
+
+
+def test_it_answers_as_onnxruntime_does_for_several_users_at_once(server: TritonServer) -> None:
+    rng = np.random.default_rng(0)
+    given = {
+        "rows": rng.integers(-1, 120, (5, 40)).astype(np.int32),
+        "cross": rng.normal(size=(5, 40, 3)).astype(np.float32),
+    }
+    inputs = []
+    for name, array in given.items():
+        kind = "INT32" if array.dtype == np.int32 else "FP32"
+        inputs.append(client.InferInput(name, array.shape, kind))
+        inputs[-1].set_data_from_numpy(array)
+    connection = client.InferenceServerClient(server.endpoint)
+    found = connection.infer("linear", inputs).as_numpy("probabilities")
+    (wanted,) = onnxruntime.InferenceSession(MODEL).run(["probabilities"], given)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+    connection.close()
+
+
+def test_it_has_warmed_up_and_runs_an_instance_a_core(server: TritonServer) -> None:
+    connection = client.InferenceServerClient(server.endpoint)
+    config = connection.get_model_config("linear").config
+    assert config.instance_group[0].count == 2
+    assert config.model_warmup[0].name == "zeros"
+    connection.close()
+
+
+def test_a_stopped_server_starts_again_on_its_ports(tmp_path: Path) -> None:
+    require_triton()
+    repository = write_repository(tmp_path, {"linear/1/model.onnx": MODEL})
+    with TritonServer(repository) as server:
+        endpoint = server.endpoint
+        server.stop()
+        server.start()
+        connection = client.InferenceServerClient(endpoint)
+        assert connection.is_model_ready("linear")
+        connection.close()
