@@ -55,7 +55,9 @@ def calls() -> dict[str, Call]:
         floats(rng, 128),
         floats(rng, 128, 64) / 12,
         floats(rng, 64),
-        floats(rng, 64) / 8,
+        floats(rng, 2, 64) / 8,
+        floats(rng, 2),
+        floats(rng, 2),
     )
     hidden, factors = floats(rng, INPUTS, 256), floats(rng, INPUTS, 16)
     cross = floats(rng, INPUTS, CANDIDATES, 4)

@@ -1,4 +1,5 @@
-// DeepFM (Guo et al., IJCAI 2017) factorised into a user part and an item table.
+// DeepFM (Guo et al., IJCAI 2017) factorised into a user part and an item table, with a head for
+// each objective: logit = head's share of the wide part + the last layer times the head's weights.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,7 @@ namespace tamis {
 
 // Row-major; the item tables may be unaligned.
 struct DeepFMWeights {
-    std::size_t items, hidden1, hidden2, hidden3, factors, crosses;
+    std::size_t items, hidden1, hidden2, hidden3, factors, crosses, heads;
     const float* item_hidden;   // [items][hidden1]
     const float* item_factors;  // [items][factors]
     const float* item_bias;     // [items]
@@ -21,7 +22,9 @@ struct DeepFMWeights {
     const float* b2;            // [hidden2]
     const float* w3;            // [hidden2][hidden3]
     const float* b3;            // [hidden3]
-    const float* w_out;         // [hidden3]
+    const float* w_out;         // [heads][hidden3]
+    const float* wide;          // [heads], each head's share of the wide part
+    const float* bias;          // [heads]
 };
 
 struct DeepFMUser {
@@ -47,7 +50,8 @@ public:
 
     const DeepFMWeights& weights() const { return weights_; }
 
-    // Probabilities of `count` rows, all in range; `cross` is [count][crosses]. Thread safe.
+    // Probabilities [count][heads] of `count` rows, all in range; `cross` is [count][crosses].
+    // Thread safe.
     void score(const DeepFMUser& user, const std::int32_t* rows, const float* cross,
                std::size_t count, float* probabilities) const;
 

@@ -214,7 +214,8 @@ class BoundDeepFM {
 public:
     BoundDeepFM(py::handle item_hidden, py::handle item_factors, py::handle item_bias,
                 py::handle cross_hidden, py::handle cross_linear, py::handle w2, py::handle b2,
-                py::handle w3, py::handle b3, py::handle w_out)
+                py::handle w3, py::handle b3, py::handle w_out, py::handle wide,
+                py::handle bias)
         : item_hidden_("item_hidden", item_hidden, 2, Alignment::any),
           item_factors_("item_factors", item_factors, 2, Alignment::any),
           item_bias_("item_bias", item_bias, 1, Alignment::any),
@@ -224,7 +225,9 @@ public:
           b2_("b2", b2, 1),
           w3_("w3", w3, 2),
           b3_("b3", b3, 1),
-          w_out_("w_out", w_out, 1),
+          w_out_("w_out", w_out, 2),
+          wide_("wide", wide, 1),
+          bias_("bias", bias, 1),
           model_(checked_weights()) {}
 
     py::array_t<float> score(py::handle user_hidden_object, py::handle user_factors_object,
@@ -239,7 +242,8 @@ public:
         user_factors.check_length(w.factors);
         cross.check_length(rows.size()).check_length(w.crosses, 1);
         check_rows(rows, w.items);
-        auto probabilities = empty<float>(rows.size());
+        py::array_t<float> probabilities({static_cast<py::ssize_t>(rows.size()),
+                                          static_cast<py::ssize_t>(w.heads)});
         float* out = probabilities.mutable_data();
         const Unlocked unlocked;
         model_.score({user_hidden.data(), user_factors.data(), user_bias}, rows.data(),
@@ -265,12 +269,15 @@ private:
         w.b2 = b2_.check_length(w.hidden2).data();
         w.w3 = w3_.data();
         w.b3 = b3_.check_length(w.hidden3).data();
-        w.w_out = w_out_.check_length(w.hidden3).data();
+        w.heads = w_out_.check_length(w.hidden3, 1).shape(0);
+        w.w_out = w_out_.data();
+        w.wide = wide_.check_length(w.heads).data();
+        w.bias = bias_.check_length(w.heads).data();
         return w;
     }
 
     Array<float> item_hidden_, item_factors_, item_bias_, cross_hidden_, cross_linear_;
-    Array<float> w2_, b2_, w3_, b3_, w_out_;
+    Array<float> w2_, b2_, w3_, b3_, w_out_, wide_, bias_;
     DeepFM model_;
 };
 
@@ -342,9 +349,10 @@ PYBIND11_MODULE(_native, module) {
                arg("trade_off"));
     py::class_<BoundDeepFM>(module, "DeepFM")
         .def(py::init<py::handle, py::handle, py::handle, py::handle, py::handle, py::handle,
-                      py::handle, py::handle, py::handle, py::handle>(),
+                      py::handle, py::handle, py::handle, py::handle, py::handle, py::handle>(),
              arg("item_hidden"), arg("item_factors"), arg("item_bias"), arg("cross_hidden"),
-             arg("cross_linear"), arg("w2"), arg("b2"), arg("w3"), arg("b3"), arg("w_out"))
+             arg("cross_linear"), arg("w2"), arg("b2"), arg("w3"), arg("b3"), arg("w_out"),
+             arg("wide"), arg("bias"))
         .def("score", &BoundDeepFM::score, arg("user_hidden"), arg("user_factors"),
              arg("user_bias"), arg("rows"), arg("cross"));
     py::class_<BoundHnswGraph>(module, "HnswGraph")

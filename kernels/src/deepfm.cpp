@@ -45,7 +45,7 @@ void DeepFM::score(const DeepFMUser& user, const std::int32_t* rows, const float
         kMostRows * (weights_.hidden1 + layer2_.padded_outputs + layer3_.padded_outputs));
     variant(level_, scalar::logits, avx2::logits, avx512::logits)(
         weights_, layer2_, layer3_, user, rows, cross, count, work, probabilities);
-    for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t i = 0; i < count * weights_.heads; ++i)
         probabilities[i] = 1.0f / (1.0f + std::exp(-probabilities[i]));
 }
 

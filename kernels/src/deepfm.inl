@@ -91,10 +91,13 @@ void logits(const DeepFMWeights& w, const PackedLayer& layer2, const PackedLayer
         dense_relu(layer3, hidden2, layer2.padded_outputs, hidden3);
         for (std::size_t r = 0; r < block; ++r) {
             const auto row = static_cast<std::size_t>(rows[start + r]);
-            out[start + r] = user.bias + load_one(w.item_bias + row) +
-                             dot(user.factors, w.item_factors + row * w.factors, w.factors) +
-                             dot(w.cross_linear, cross + (start + r) * w.crosses, w.crosses) +
-                             dot(w.w_out, hidden3 + r * layer3.padded_outputs, w.hidden3);
+            const float wide = user.bias + load_one(w.item_bias + row) +
+                               dot(user.factors, w.item_factors + row * w.factors, w.factors) +
+                               dot(w.cross_linear, cross + (start + r) * w.crosses, w.crosses);
+            for (std::size_t head = 0; head < w.heads; ++head)
+                out[(start + r) * w.heads + head] =
+                    w.bias[head] + w.wide[head] * wide +
+                    dot(w.w_out + head * w.hidden3, hidden3 + r * layer3.padded_outputs, w.hidden3);
         }
     }
 }

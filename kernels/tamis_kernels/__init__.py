@@ -204,7 +204,9 @@ class DeepFM:
     item_hidden: float32[n, h1], the item's share of layer 1, bias included;
     item_factors: float32[n, e]; item_bias: float32[n], first order and the item's own pairs;
     cross_hidden: float32[x, h1] and cross_linear: float32[x], weights of user-item features;
-    w2 float32[h1, h2], b2 float32[h2], w3 float32[h2, h3], b3 float32[h3], w_out float32[h3].
+    w2 float32[h1, h2], b2 float32[h2], w3 float32[h2, h3], b3 float32[h3];
+    w_out float32[o, h3], wide float32[o] and bias float32[o]: a head for each objective, with the
+    logit bias + wide * (first order, pairs and cross_linear) + w_out @ (the last layer).
     The item tables are kept by reference: do not write to them. Scoring is thread safe.
     """
 
@@ -222,6 +224,8 @@ class DeepFM:
         w3: NDArray[np.float32],
         b3: NDArray[np.float32],
         w_out: NDArray[np.float32],
+        wide: NDArray[np.float32],
+        bias: NDArray[np.float32],
     ) -> None:
         self._model = _kernels.DeepFM(
             item_hidden,
@@ -234,6 +238,8 @@ class DeepFM:
             w3,
             b3,
             w_out,
+            wide,
+            bias,
         )
 
     def score(
@@ -244,10 +250,10 @@ class DeepFM:
         rows: NDArray[np.int32],
         cross: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """Probabilities of the rows for one user.
+        """Probabilities of the rows for one user, by objective.
 
         user_hidden: float32[h1]; user_factors: float32[e]; rows: int32[m]; cross: float32[m, x].
-        Returns float32[m] in [0, 1], NaN where an input of the row is NaN.
+        Returns float32[m, o] in [0, 1], NaN where an input of the row is NaN.
         """
         return self._model.score(user_hidden, user_factors, user_bias, rows, cross)
 

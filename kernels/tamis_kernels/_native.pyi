@@ -43,6 +43,8 @@ class DeepFM:
         w3: NDArray[np.float32],
         b3: NDArray[np.float32],
         w_out: NDArray[np.float32],
+        wide: NDArray[np.float32],
+        bias: NDArray[np.float32],
     ) -> None: ...
     def score(
         self,

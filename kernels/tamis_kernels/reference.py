@@ -245,6 +245,8 @@ class DeepFM:
         w3: NDArray[np.float32],
         b3: NDArray[np.float32],
         w_out: NDArray[np.float32],
+        wide: NDArray[np.float32],
+        bias: NDArray[np.float32],
     ) -> None:
         check("item_hidden", item_hidden, np.float32, 2)
         check("item_factors", item_factors, np.float32, 2)
@@ -255,7 +257,9 @@ class DeepFM:
         check("b2", b2, np.float32, 1)
         check("w3", w3, np.float32, 2)
         check("b3", b3, np.float32, 1)
-        check("w_out", w_out, np.float32, 1)
+        check("w_out", w_out, np.float32, 2)
+        check("wide", wide, np.float32, 1)
+        check("bias", bias, np.float32, 1)
         items, hidden1 = item_hidden.shape
         check_length("item_factors", item_factors, items)
         check_length("item_bias", item_bias, items)
@@ -265,14 +269,16 @@ class DeepFM:
         check_length("b2", b2, w2.shape[1])
         check_length("w3", w3, w2.shape[1])
         check_length("b3", b3, w3.shape[1])
-        check_length("w_out", w_out, w3.shape[1])
+        check_length("w_out", w_out, w3.shape[1], axis=1)
+        check_length("wide", wide, len(w_out))
+        check_length("bias", bias, len(w_out))
         self._item_hidden = item_hidden
         self._item_factors = item_factors
         self._item_bias = item_bias
         self._cross_hidden = cross_hidden
         self._cross_linear = cross_linear
         self._layers = ((w2, b2), (w3, b3))
-        self._w_out = w_out
+        self._heads = (w_out, wide, bias)
 
     def score(
         self,
@@ -294,9 +300,10 @@ class DeepFM:
         hidden = np.maximum(user_hidden + self._item_hidden[rows] + cross @ self._cross_hidden, 0)
         for weights, bias in self._layers:
             hidden = np.maximum(hidden @ weights + bias, 0)
-        logit = np.float32(user_bias) + self._item_bias[rows]
-        logit += self._item_factors[rows] @ user_factors
-        logit += cross @ self._cross_linear + hidden @ self._w_out
+        total = np.float32(user_bias) + self._item_bias[rows] + cross @ self._cross_linear
+        total += self._item_factors[rows] @ user_factors
+        w_out, wide, bias = self._heads
+        logit = hidden @ w_out.T + total[:, None] * wide + bias
         decayed = np.exp(-np.abs(logit))  # never overflows
         probability: NDArray[np.float32] = np.where(logit >= 0, 1, decayed) / (1 + decayed)
         return probability

@@ -16,12 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tamis_pipeline import (
     bundle,
-    evaluate,
     leakage,
     preparation,
     provenance,
@@ -38,9 +34,11 @@ from tamis_pipeline.embedding import embed as embedding
 from tamis_pipeline.embedding import work as encoding
 from tamis_pipeline.embedding.work import InProcess
 from tamis_pipeline.encoders.port import open_encoder
+from tamis_pipeline.evaluation import report
 from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.readers import read_catalogue
 from tamis_pipeline.run import RUN, Run, read_run
 from tamis_pipeline.statistics import Statistics
@@ -49,7 +47,6 @@ from tamis_pipeline.workspace import Kept, Workspace, open_workspace
 from tamis_server.bundles.manifest import Manifest
 
 _BATCH = 64
-Ranker = tuple[dict[str, npt.NDArray[np.float32]], float]
 
 
 class Pipeline:
@@ -147,7 +144,7 @@ class Pipeline:
         )
 
     @cached_property
-    def ranker(self) -> Kept[Ranker]:
+    def ranker(self) -> Kept[Ranked]:
         prepared, towers, config = self.read, self.retrieval, self._config
         return self._work.value(
             "ranker",
@@ -178,7 +175,7 @@ class Pipeline:
 
         def measure() -> dict[str, Any]:
             require_no_leak(draft.value, prepared.value.parts, data.user_ids)
-            return evaluate.measure(
+            return report.measure(
                 draft.value, prepared.value, towers.value, ranker.value, config, self._progress
             )
 
@@ -186,14 +183,14 @@ class Pipeline:
             "evaluate",
             measure,
             of=[prepared, towers, ranker, draft],
-            settings=[config.split, config.ranking, config.seed],
-            code=[evaluate, leakage, "tamis_server.__main__"],  # it asks a server
+            settings=[config.split, config.ranking, config.evaluation, config.seed],
+            code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )
 
     def seal(self, out: Path) -> Manifest:
         """Put the bundle and its run.json to ``out``, replacing what was there only once all is on
         disk."""
-        draft, report = self.index, self.evaluate
+        draft, measured = self.index, self.evaluate
         seen, drifted = self.statistics.value, self._drift(out)
 
         def run(manifest: Manifest) -> dict[str, str]:
@@ -202,7 +199,7 @@ class Pipeline:
             return {RUN: made.model_dump_json(indent=1) + "\n"}
 
         with self._progress.stage("seal"):
-            return seal(draft.value, report.value, out, run)
+            return seal(draft.value, measured.value, out, run)
 
     def _drift(self, out: Path) -> tuple[str, ...]:
         """What changed since the run whose bundle is at ``out``."""
@@ -214,7 +211,7 @@ class Pipeline:
             self._progress.note(f"changed since the bundle at {out}: {finding}")
         return tuple(map(str, found))
 
-    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranker) -> BundleParts:
+    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranked) -> BundleParts:
         tables = ranking.item_tables(prepared, towers)
         content = None
         if self.embed is not None and self.content is not None:
@@ -231,7 +228,9 @@ class Pipeline:
             popularity=prepared.popularity,
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
-            ranker=ranker[0],
+            ranker=ranker.params,
+            models=ranker.models,
+            objectives=self._config.ranking.objectives,
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,

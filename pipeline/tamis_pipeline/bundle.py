@@ -17,6 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis_pipeline.directory import replacing
+from tamis_pipeline.evaluation.markdown import markdown
+from tamis_pipeline.evaluation.page import page
+from tamis_pipeline.item_tables import knowing_items
 from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
@@ -58,6 +61,7 @@ class BundleParts:
     item_dense: Float32
     popularity: Float32
     features: fmt.FeatureSchema
+    objectives: tuple[fmt.Objective, ...]
     encoder: Mapping[str, npt.NDArray[Any]]
     ranker: Mapping[str, npt.NDArray[Any]]
     users: pa.Table
@@ -100,9 +104,10 @@ def seal(
     """
     with replacing(out) as temporary:
         shutil.copytree(draft, temporary, dirs_exist_ok=True)
-        _write_evaluation(temporary, evaluation)
+        write_report(temporary, evaluation)
         manifest = fmt.read_manifest(draft)
-        files = {**manifest.files, fmt.EVALUATION: _entry(temporary / fmt.EVALUATION)}
+        measured = (fmt.EVALUATION, fmt.REPORT_TEXT, fmt.REPORT_PAGE)
+        files = {**manifest.files, **{name: _entry(temporary / name) for name in measured}}
         manifest = manifest.model_copy(
             update={"files": files, "bundle_id": fmt.bundle_id(manifest.name, files)}
         )
@@ -110,6 +115,14 @@ def seal(
         for name, text in beside(manifest).items():
             (temporary / name).write_text(text, "utf-8")
         return manifest
+
+
+def write_report(directory: Path, evaluation: Mapping[str, Any]) -> None:
+    """evaluation.json, report.md and report.html into ``directory``, made where absent."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_evaluation(directory, evaluation)
+    (directory / fmt.REPORT_TEXT).write_text(markdown(evaluation), "utf-8")
+    (directory / fmt.REPORT_PAGE).write_text(page(evaluation), "utf-8")
 
 
 def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
@@ -141,6 +154,7 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
         pairing_id=pairing,
         attributes=parts.attributes,
         features=parts.features,
+        objectives=parts.objectives,
         index=parts.index,
         content=None if parts.content is None else parts.content.spec,
         seed=parts.seed,
@@ -156,7 +170,7 @@ def _entry(path: Path) -> fmt.FileEntry:
 
 
 def _write_evaluation(directory: Path, evaluation: Mapping[str, Any]) -> None:
-    text = json.dumps(evaluation, indent=2, sort_keys=True)
+    text = json.dumps(evaluation, indent=2)
     (directory / fmt.EVALUATION).write_text(text + "\n", "utf-8")
 
 
@@ -179,12 +193,17 @@ def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
         (directory / fmt.VOCABULARY).write_text(vocabulary + "\n", "utf-8")
     if parts.neighbours is not None:
         _save(directory / fmt.NEIGHBOURS, pairing, parts.neighbours)
-    _fill_models(directory, parts)
+    _fill_models(directory, parts, pairing)
 
 
-def _fill_models(directory: Path, parts: BundleParts) -> None:
+def _fill_models(directory: Path, parts: BundleParts, pairing: str) -> None:
     """The model repository. The towers of CLIP are in it by a second name, not a second time."""
-    models, towers = dict(parts.models), {}
+    dense = np.concatenate([parts.item_dense, parts.vectors], axis=1)
+    models = {
+        path: knowing_items(model, parts.item_fields, dense, pairing)
+        for path, model in parts.models.items()
+    }
+    towers: dict[str, str] = {}
     if parts.content is not None and parts.content.clip is not None:
         towers = {
             f"clip_{side}/1/{MODEL}": f"{fmt.CLIP}/{side}.onnx" for side in ("text", "vision")

@@ -99,10 +99,33 @@ def index(
 
 @app.command()
 def evaluate(
-    source: Source, work: Work, name: Name, config: Config = "default", seed: Seed = None
+    source: Source,
+    work: Work,
+    name: Name,
+    config: Config = "default",
+    seed: Seed = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Directory to write it to as JSON, Markdown and HTML.")
+    ] = None,
 ) -> None:
     """Up to what a bundle's evaluation.json says; prints it."""
-    typer.echo(json.dumps(_up_to("evaluate", source, work, config, name, seed), indent=2))
+    measured = _up_to("evaluate", source, work, config, name, seed)
+    if report is not None:
+        _of_the_training_extra("bundle").write_report(report, measured)
+    typer.echo(json.dumps(measured, indent=2))
+
+
+@app.command()
+def simulate(
+    source: Annotated[Path, typer.Option("--input", help="Directory of the catalogue.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the data set to write.")],
+    kind: Annotated[str, typer.Option(help="Format of the catalogue.")] = "own",
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same behaviour.")] = 0,
+) -> None:
+    """Give a catalogue made-up users, to try the pipeline before there are any."""
+    events = _of_the_training_extra("simulation").write(kind, source, out, users, seed)
+    Console(stderr=True).print(f"{out}: {events} events of {users} made-up users", markup=False)
 
 
 @app.command()

@@ -11,13 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from tamis_pipeline.deepfm import DeepFMConfig
 from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.embedding.embed import EmbedConfig
+from tamis_pipeline.rankers import objectives
+from tamis_pipeline.rankers.boosted import BoostedConfig
+from tamis_pipeline.rankers.deepfm import DeepFMConfig
+from tamis_pipeline.rankers.exposures import ExposureConfig
+from tamis_pipeline.rankers.transformer import TransformerConfig
 from tamis_pipeline.twotower import TwoTowerConfig
-from tamis_server.bundles.manifest import IndexSpec
+from tamis_server.bundles.manifest import IndexSpec, Objective
 from tamis_server.domain.errors import FailureCategory, TamisError
 
 
@@ -62,9 +66,31 @@ class RetrievalConfig(_Section):
 
 
 class RankingConfig(_Section):
-    """The models that order what was retrieved."""
+    """The models that order what was retrieved. models: which are trained; deepfm, which serves,
+    is always among them, and boosted is only measured. objectives: what they predict; every
+    positive must fulfil the first."""
 
+    models: tuple[Literal["deepfm", "transformer", "boosted"], ...] = ("deepfm",)
+    objectives: tuple[Objective, ...] = Field(objectives.DEFAULT, min_length=1)
+    exposures: ExposureConfig = ExposureConfig()
     deepfm: DeepFMConfig = DeepFMConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    boosted: BoostedConfig = BoostedConfig()
+
+    @field_validator("models")
+    @classmethod
+    def _serves(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if "deepfm" not in models:
+            raise ValueError("deepfm must be among them: it is what the server ranks with")
+        return models
+
+
+class EvaluationConfig(_Section):
+    """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
+
+    baselines: tuple[Literal["item-kNN", "EASE", "ALS", "BPR"], ...] = (
+        "item-kNN", "EASE", "ALS", "BPR",
+    )  # fmt: skip
 
 
 class GatesConfig(_Section):
@@ -88,6 +114,7 @@ class PipelineConfig(_Section):
     content: EmbedConfig | None = None
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
     drift: DriftConfig = DriftConfig()
     index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)

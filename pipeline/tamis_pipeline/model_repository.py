@@ -14,11 +14,12 @@ import onnx
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
+from tamis_server.bundles.ranking_contract import PER_CANDIDATE
+
 MODEL = "model.onnx"
 MAX_BATCH = 64  # users in one run
 _CPU_INSTANCES = 2
 _CANDIDATES, _SEQUENCE = 512, 8  # what warms up a free dimension
-_PER_CANDIDATE = {"rows", "cross", "item_fields", "item_dense"}
 _TYPES = {
     "BOOL": triton.TYPE_BOOL,
     "UINT8": triton.TYPE_UINT8,
@@ -59,6 +60,9 @@ def configuration(name: str, graph: onnx.GraphProto) -> triton.ModelConfig:
     constants = {each.name for each in graph.initializer}
     inputs = [each for each in graph.input if each.name not in constants]
     batched = all(_shape(each)[:1] == [-1] for each in (*inputs, *graph.output))
+    for each in (*inputs, *graph.output):
+        if not _shape(each)[batched:]:
+            raise ValueError(f"tensor {each.name}: Triton wants a dimension beside the batch's")
     config = triton.ModelConfig(
         name=name,
         backend="onnxruntime",
@@ -92,7 +96,7 @@ def _warm_up(inputs: Iterable[onnx.ValueInfoProto], batched: bool) -> list[trito
     warm_up = triton.ModelWarmup(name="zeros", batch_size=int(batched))
     for each in inputs:
         dims = _shape(each)[batched:]
-        if each.name in _PER_CANDIDATE:
+        if each.name in PER_CANDIDATE:
             dims = [_CANDIDATES if size < 0 else size for size in dims]
         elif dims == [-1]:
             dims = [_SEQUENCE]

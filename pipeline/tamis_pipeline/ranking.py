@@ -1,21 +1,46 @@
-"""The ranker's stage: what it knows of items, and learning from what retrieval would have found."""
+"""The ranker's stage: what rankers know of items, learning from what retrieval would have found,
+and how good they are at requests that none of them has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline import deepfm
 from tamis_pipeline.config import RankingConfig
+from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.preparation import Prepared
+from tamis_pipeline.rankers import boosted, export, training
+from tamis_pipeline.rankers.deepfm import AFFINITY, DeepFM
+from tamis_pipeline.rankers.exposures import Exposures, ItemTables, listed
+from tamis_pipeline.rankers.quality import Quality, quality
+from tamis_pipeline.rankers.requests import requests
+from tamis_pipeline.rankers.training import Lessons
+from tamis_pipeline.rankers.transformer import Transformer
+from tamis_pipeline.split import by_user
 from tamis_pipeline.twotower import Towers
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import FeatureSchema
 
 Float32 = npt.NDArray[np.float32]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """params: the DeepFM's arrays; models: files of the bundle's model repository; validation_auc:
+    the DeepFM's on what stopped its learning; requests: how many were held out to measure;
+    quality: of each model, and of the two-tower's order, by objective."""
+
+    params: dict[str, Float32]
+    models: dict[str, bytes]
+    validation_auc: float
+    requests: int
+    quality: dict[str, Quality] = field(default_factory=dict)
 
 
 def rank(
@@ -23,38 +48,64 @@ def rank(
     towers: Towers,
     config: RankingConfig,
     seed: int,
-    report: Callable[[str], None],
-) -> tuple[dict[str, Float32], float]:
-    """The ranker's arrays, and its AUC on the part of the validation events kept aside."""
+    report: Report,
+    initial: Mapping[str, Float32] | None = None,
+) -> Ranked:
+    """Learn from the validation part, measure on the test part.
+
+    initial: a DeepFM's arrays to go on from, for daily fine-tuning.
+    """
     report("features of what would have been ranked")
-    tables = item_tables(prepared, towers)
-    exposed = deepfm.exposures(
-        prepared.parts.train,
-        prepared.parts.validation,
-        tables,
-        towers,
-        prepared.popularity,
-        config.deepfm,
-        np.random.default_rng(seed),
+    parts, objectives = prepared.parts, config.objectives
+    tables, schema = item_tables(prepared, towers), feature_schema(prepared.fields)
+    lessons = training.lessons(
+        parts.train, parts.validation, tables, towers, config.exposures, seed
     )
-    return deepfm.train(
-        exposed, tables, feature_schema(prepared.fields), config.deepfm, seed, report
+    asked = requests(parts.train, _first_positives(parts.test))
+    held_out = listed(asked, tables, towers, config.exposures)
+
+    def learn(
+        model: training.Model,
+        how: training.TrainingConfig,
+        start: Mapping[str, Float32] | None = None,
+    ) -> tuple[training.Trained, Quality]:
+        trained = training.train(model, lessons, tables, objectives, how, seed, report, start)
+        logits = training.predict(model, trained.raw, training.item_inputs(tables), held_out)
+        return trained, quality(logits, trained.fits, held_out, objectives)
+
+    dim = tables.vectors.shape[1]
+    deepfm, measured = learn(
+        DeepFM(schema, dim, len(objectives), config.deepfm), config.deepfm.training, initial
     )
+    found = {"two-tower": _two_tower(lessons, held_out, config), "deepfm": measured}
+    models = {"deepfm/1/model.onnx": export.deepfm(deepfm.params, schema)}
+    if "transformer" in config.models:
+        history = config.exposures.history
+        form = Transformer(schema, dim, history, len(objectives), config.transformer)
+        transformer, found["transformer"] = learn(form, config.transformer.training)
+        models["transformer/1/model.onnx"] = export.transformer(
+            transformer.params, schema, config.transformer.heads
+        )
+        models["transformer/1/weights.npz"] = _npz(transformer.params)
+    if "boosted" in config.models:
+        found["boosted"] = _boosted(lessons, held_out, tables, schema, config, seed, report)
+    return Ranked(deepfm.params, models, deepfm.auc, len(held_out), found)
 
 
-def item_tables(prepared: Prepared, towers: Towers) -> deepfm.ItemTables:
+def item_tables(prepared: Prepared, towers: Towers) -> ItemTables:
     """Fields and dense features of all items as of the end of the training part."""
     created = prepared.data.items.column("created_at").to_numpy(zero_copy_only=False)
-    return deepfm.ItemTables(
+    return ItemTables(
         fields=prepared.fields.values,
         dense=features.item_dense(prepared.popularity, created.astype(np.float64), prepared.as_of),
+        popularity=prepared.popularity,
         log_popularity=features.log_popularity(prepared.popularity),
         vectors=towers.vectors,
     )
 
 
 def feature_schema(fields: ItemFields) -> FeatureSchema:
-    """The ranker's inputs, in order."""
+    """The rankers' inputs, in order."""
     return FeatureSchema(
         user_fields=features.user_field_specs(fields.specs),
         item_fields=fields.specs,
@@ -62,3 +113,53 @@ def feature_schema(fields: ItemFields) -> FeatureSchema:
         item_dense=features.ITEM_DENSE,
         cross=features.CROSS,
     )
+
+
+def _first_positives(events: Interactions) -> Interactions:
+    """Each user's first held-out positive, the one whose past is all in the training part, and what
+    the user did with that item later."""
+    positive = events.take(features.is_positive(events.kinds))
+    chosen = [
+        own[positive.items[own] == positive.items[own[0]]]
+        for own in by_user(positive)
+        if own.shape[0]
+    ]
+    return positive.take(np.concatenate(chosen) if chosen else np.empty(0, np.intp))
+
+
+def _two_tower(lessons: Lessons, held_out: Exposures, config: RankingConfig) -> Quality:
+    """Retrieval's own order, made probabilities as the rankers' are: what they must beat."""
+
+    def logits(data: Exposures) -> Float32:
+        affinity = AFFINITY * data.cross[..., features.CROSS.index("affinity")]
+        return np.repeat(affinity[..., None], len(config.objectives), axis=2)
+
+    fits = training.calibrated(logits(lessons.lists), lessons.lists, config.objectives)
+    return quality(logits(held_out), fits, held_out, config.objectives)
+
+
+def _boosted(
+    lessons: Lessons,
+    held_out: Exposures,
+    tables: ItemTables,
+    schema: FeatureSchema,
+    config: RankingConfig,
+    seed: int,
+    report: Report,
+) -> Quality:
+    booster = boosted.train(
+        lessons, tables, schema, config.objectives, config.boosted, seed, report
+    )
+
+    def scores(data: Exposures) -> Float32:
+        one = boosted.predict(booster, data, tables)
+        return np.repeat(one[..., None], len(config.objectives), axis=2)
+
+    fits = training.calibrated(scores(lessons.lists), lessons.lists, config.objectives)
+    return quality(scores(held_out), fits, held_out, config.objectives)
+
+
+def _npz(arrays: Mapping[str, Float32]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type] # names are no keywords of savez
+    return file.getvalue()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis_pipeline.bundle import BundleParts, ContentParts
+from tamis_pipeline.rankers.objectives import DEFAULT
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import (
     Attribute,
@@ -102,6 +103,7 @@ def random_parts(
         item_dense=features.item_dense(popularity, created, as_of),
         popularity=popularity,
         features=schema,
+        objectives=DEFAULT,
         encoder=_encoder(rng, items, dim),
         ranker=_ranker(rng, schema, dim),
         users=_users(rng, users, items, as_of),
@@ -166,8 +168,9 @@ def _ranker(
         "b2": np.zeros(h2, np.float32),
         "w3": normal(h2, h3),
         "b3": np.zeros(h3, np.float32),
-        "w_out": normal(h3),
-        "bias": np.array([-1.0], np.float32),
+        "w_out": normal(len(DEFAULT), h3),
+        "wide": np.array([1.0, 0.8], np.float32),
+        "bias": np.array([-1.0, -1.5], np.float32),
     }
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from math import nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import uvloop
@@ -57,8 +58,10 @@ from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
+from tamis_server.rankers import deep_ranker, open_triton
 from tamis_server.settings import (
     EventsSettings,
+    RankingSettings,
     RetrievalSettings,
     SearchSettings,
     Settings,
@@ -81,14 +84,22 @@ from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.server import GrpcServer
 from tamis_server.transport.servicers import ServerStatus
 
+if TYPE_CHECKING:
+    from tamis_server.adapters.remote.triton import TritonModel
+
 log = logging.getLogger(__name__)
 _PIXEL = b"BM" + struct.pack("<8xIIIIHH28x", 54, 40, 1, 1, 1, 24)  # a black one, as BMP
 _STATE_S = 1.0  # the store has a time-out of its own
+_GRACE_S = 0.005  # a model's own time-out says more than ours, so it comes first
 _INLINE_S = 1.0  # budget of stages that can't wait for anything: the deadline bounds them
 
 
 def build_engine(
-    bundle: Bundle, store: UserStateStore, settings: Settings, observer: StageObserver
+    bundle: Bundle,
+    store: UserStateStore,
+    settings: Settings,
+    observer: StageObserver,
+    triton: TritonModel | None = None,
 ) -> Engine:
     """Everything that answers requests from one bundle. Raises BundleRejected."""
     columns = bundle.items.column("available").to_numpy(zero_copy_only=False)
@@ -121,7 +132,7 @@ def build_engine(
 
     timeout = wanted.source_timeout_s
     unmet = (EligibleFilter(), SeenFilter(catalogue))
-    ranker = NativeDeepFM(bundle)
+    ranker = NativeDeepFM(bundle, settings.ranking.objectives)
     popular_items, trending_items = popular(bundle, unmet), trending(unmet)
     fresh_items = fresh(bundle, wanted.fresh_days, unmet)
     live = LiveItems(
@@ -166,11 +177,7 @@ def build_engine(
             ),
             filtering(*unmet),
             hydration,
-            Step(
-                Ranking(ranker),
-                settings.ranking.timeout_s,
-                DegradationLevel.RETRIEVAL_ORDER,
-            ),
+            _ranking(bundle, triton, ranker, settings.ranking),
             reranking,
         ],
         observer=observer,
@@ -229,6 +236,23 @@ def build_engine(
 
     content = None if isinstance(encoder, str) else encoder
     return Engine(_info(bundle), catalogue, recommend, related, search, live, content, measures)
+
+
+def _ranking(
+    bundle: Bundle, triton: TritonModel | None, light: NativeDeepFM, wanted: RankingSettings
+) -> Step[Ranking]:
+    """By the model of the settings, else by the native one, else in the order of retrieval."""
+    native = Step(Ranking(light), wanted.timeout_s, DegradationLevel.RETRIEVAL_ORDER)
+    deep = deep_ranker(bundle, triton, light, wanted)
+    if deep is None:
+        return native
+    return Step(
+        Ranking(deep),
+        wanted.timeout_s + _GRACE_S,
+        DegradationLevel.LIGHT_RANKER,
+        instead=replace(native, stage=Ranking(light, "light_ranking")),
+        leaves_s=wanted.reserve_s,
+    )
 
 
 def _indices(bundle: Bundle, wanted: RetrievalSettings) -> tuple[NearestItems, NearestItems | None]:
@@ -299,6 +323,7 @@ class Application:
         self._metrics = Metrics()
         stores = open_stores(settings.state)
         self._stores = replace(stores, users=MeasuredUsers(stores.users, self._metrics))
+        self._triton = open_triton(settings.ranking)
         self._live = LiveCatalogue(self._stores.catalogue)
         self._event_log = build_event_log(settings.events)
         self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
@@ -377,12 +402,16 @@ class Application:
         await self._event_log.close()
         await self._live.stop()
         await self._stores.close()
+        if self._triton is not None:
+            await self._triton.close()
         self._metrics.close()
 
     def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
             bundle = load(directory, self._settings.catalogue.capacity)
-            engine = build_engine(bundle, self._stores.users, self._settings, self._metrics)
+            engine = build_engine(
+                bundle, self._stores.users, self._settings, self._metrics, self._triton
+            )
             engine.live.apply(changes)
             return engine
 

@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -203,9 +203,26 @@ class SearchSettings(_Section):
     threads: int = Field(1, ge=0, description="of one encoding; 0: as many as cores")
 
 
+_MODEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[1-9][0-9]*)?"
+
+
 class RankingSettings(_Section):
     candidates: int = Field(500, ge=1, le=10_000, description="candidates ranked, after filtering")
-    timeout_s: float = Field(0.1, gt=0)
+    url: str = Field(
+        "",
+        pattern=rf"^$|^onnx://{_MODEL}$|^triton://[^,/\s]+:\d+(,[^,/\s]+:\d+)*/{_MODEL}$",
+        description="the model that ranks: onnx://model[:version] of the bundle, in this process, "
+        "or triton://host:port[,host:port]/model[:version]; empty: the native DeepFM",
+    )
+    timeout_s: float = Field(0.1, gt=0, description="of that model; then the native DeepFM ranks")
+    reserve_s: float = Field(
+        0.01, ge=0, description="of a request's deadline, kept for ranking without that model"
+    )
+    calls: int = Field(2, ge=1, le=64, description="runs of that model at once, for each server")
+    users_per_call: int = Field(16, ge=1, le=64, description="requests that may share a run")
+    objectives: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="weight of each objective in the score; empty: the bundle's own"
+    )
 
 
 class RerankingSettings(_Section):

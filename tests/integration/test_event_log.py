@@ -14,10 +14,13 @@ from support.servers import server_process
 from tamis.v1 import item_pb2
 from tamis_client import TamisClient
 from tamis_pipeline import build as pipeline
-from tamis_pipeline import deepfm, twotower
+from tamis_pipeline import twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
 from tamis_pipeline.ingest import ingest
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.rankers.deepfm import DeepFMConfig
+from tamis_pipeline.rankers.exposures import ExposureConfig
+from tamis_pipeline.rankers.training import TrainingConfig
 from tamis_pipeline.shop.catalogue import make_products
 from tamis_pipeline.shop.export import write_shop
 from tamis_pipeline.shop.shoppers import simulate
@@ -33,7 +36,8 @@ CONFIG = PipelineConfig(
         two_tower=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=1)
     ),
     ranking=RankingConfig(
-        deepfm=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=1, neighbours=50)
+        exposures=ExposureConfig(neighbours=50),
+        deepfm=DeepFMConfig(embedding=8, hidden=(32, 16, 16), training=TrainingConfig(epochs=1)),
     ),
 )
 

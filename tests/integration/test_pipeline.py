@@ -12,10 +12,14 @@ import pytest
 from rich.console import Console
 
 from tamis_pipeline import build as pipeline
-from tamis_pipeline import deepfm, twotower
+from tamis_pipeline import twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
-from tamis_pipeline.evaluate import questions
+from tamis_pipeline.evaluation.protocols import questions
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.rankers import training
+from tamis_pipeline.rankers.deepfm import DeepFMConfig
+from tamis_pipeline.rankers.exposures import ExposureConfig
+from tamis_pipeline.rankers.training import TrainingConfig
 from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.shop.catalogue import make_products
 from tamis_pipeline.shop.export import write_shop
@@ -32,7 +36,8 @@ CONFIG = PipelineConfig(
         two_tower=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=2)
     ),
     ranking=RankingConfig(
-        deepfm=deepfm.DeepFMConfig(embedding=8, hidden=(32, 16, 16), epochs=2, neighbours=50)
+        exposures=ExposureConfig(neighbours=50),
+        deepfm=DeepFMConfig(embedding=8, hidden=(32, 16, 16), training=TrainingConfig(epochs=2)),
     ),
 )
 
@@ -60,12 +65,22 @@ def cut(request: pytest.FixtureRequest, data: Path) -> Split:
 def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Path) -> None:
     bundle = load(built)
     report = json.loads((built / "evaluation.json").read_text())
-    methods = {"whole funnel", "popularity", "item-kNN", "two-tower alone"}
-    assert set(report["methods"]) == methods
-    for row in report["methods"].values():
-        assert set(row) == {"Recall@100", "Recall@20", "NDCG@20", "HR@10", "coverage@20"}
-        assert all(0 <= value <= 1 for value in row.values())
-    assert 0 <= report["ranker"]["AUC"] <= 1
+    simple = {"popularity", "item-kNN", "EASE", "ALS", "BPR"}
+    assert set(report["methods"]) == {"whole funnel", "two-tower alone", *simple}
+    for name, row in report["methods"].items():
+        assert {"Recall@100", "NDCG@10", "HR@10", "MRR@20", "coverage@20"} <= set(row)
+        assert all(0 <= value <= 1 for metric, value in row.items() if metric != "novelty@20")
+        for metric, (low, high) in report["intervals"][name].items():
+            assert low <= row[metric] <= high
+    for model in ("two-tower", "deepfm"):
+        for objective in ("click", "like"):
+            assert 0 <= report["ranker"][f"{model}, {objective}"]["AUC"] <= 1
+    assert report["retrieval"]["server: all sources"]["Recall@500"] > 0
+    assert [stage["stage"] for stage in report["stages"]][-1] == "reranking"
+    page = (built / "report.html").read_text()
+    assert "whole funnel" in page
+    assert "http" not in page, "a page that needs nothing else"
+    assert "| whole funnel |" in (built / "report.md").read_text()
     assert bundle.manifest.seed == 3
     assert [path.name for path in built.parent.iterdir()] == ["tiny"], "no work left behind"
 
@@ -87,7 +102,7 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_was(
 
     progress = Progress(Console(file=StringIO()))
     with monkeypatch.context() as patched:
-        patched.setattr(deepfm, "train", stop)
+        patched.setattr(training, "train", stop)
         with pytest.raises(KeyboardInterrupt):
             pipeline.build(CONFIG, data, tmp_path / "tiny", "tiny", progress)
     assert not (tmp_path / "tiny").exists()

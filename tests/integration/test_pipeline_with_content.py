@@ -13,9 +13,11 @@ from rich.console import Console
 from support.clips import write_random_clip
 from tamis_pipeline.build import Pipeline, build
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
-from tamis_pipeline.deepfm import DeepFMConfig
 from tamis_pipeline.embedding.embed import EmbedConfig
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.rankers.deepfm import DeepFMConfig
+from tamis_pipeline.rankers.exposures import ExposureConfig
+from tamis_pipeline.rankers.training import TrainingConfig
 from tamis_pipeline.shop.catalogue import make_products
 from tamis_pipeline.shop.export import write_pictures, write_shop
 from tamis_pipeline.shop.shoppers import simulate
@@ -43,7 +45,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
             two_tower=TwoTowerConfig(dim=8, hidden=8, history=5, batch=128, epochs=1)
         ),
         ranking=RankingConfig(
-            deepfm=DeepFMConfig(embedding=4, hidden=(8, 8, 8), epochs=1, neighbours=20)
+            exposures=ExposureConfig(neighbours=20),
+            deepfm=DeepFMConfig(embedding=4, hidden=(8, 8, 8), training=TrainingConfig(epochs=1)),
         ),
     )
 

@@ -9,14 +9,15 @@ from support.kernel_arrays import LENGTHS, rows_of, unaligned
 from tamis_kernels import DeepFM, level, with_level
 
 ITEMS = 60
-# items, h1, h2, h3, factors, crosses: the demo's size, awkward ones, and the least
-SHAPES = [(256, 128, 64, 16, 6), (37, 19, 5, 7, 3), (1, 1, 1, 1, 0), (16, 32, 33, 0, 1)]
+# h1, h2, h3, factors, crosses, heads: a large one, awkward ones, and the least
+SHAPES = [(256, 128, 64, 16, 6, 2), (37, 19, 5, 7, 3, 3), (1, 1, 1, 1, 0, 1), (16, 32, 33, 0, 1, 5)]
+Shape = tuple[int, int, int, int, int, int]
 
 
 class Model:
-    def __init__(self, seed: int, shape: tuple[int, int, int, int, int]) -> None:
+    def __init__(self, seed: int, shape: Shape) -> None:
         rng = np.random.default_rng(seed)
-        h1, h2, h3, factors, crosses = shape
+        h1, h2, h3, factors, crosses, heads = shape
 
         def draw(*size: int) -> np.ndarray:
             return (rng.normal(size=size) / np.sqrt(size[0] if len(size) > 1 else 4)).astype(
@@ -33,7 +34,9 @@ class Model:
             "b2": draw(h2),
             "w3": draw(h2, h3),
             "b3": draw(h3),
-            "w_out": draw(h3),
+            "w_out": draw(heads, h3),
+            "wide": draw(heads),
+            "bias": draw(heads),
         }
         self.user_hidden, self.user_factors = draw(h1), draw(factors)
         self.rng, self.crosses = rng, crosses
@@ -51,22 +54,21 @@ class Model:
             h = np.maximum(self.user_hidden + a["item_hidden"][row] + x @ a["cross_hidden"], 0)
             h = np.maximum(h @ a["w2"] + a["b2"], 0)
             h = np.maximum(h @ a["w3"] + a["b3"], 0)
-            logit = bias + a["item_bias"][row] + self.user_factors @ a["item_factors"][row]
-            logit += x @ a["cross_linear"] + h @ a["w_out"]
+            wide = bias + a["item_bias"][row] + self.user_factors @ a["item_factors"][row]
+            wide += x @ a["cross_linear"]
+            logit = a["bias"] + a["wide"] * wide + a["w_out"] @ h
             out.append(1 / (1 + np.exp(-logit)))
-        return np.array(out)
+        return np.array(out).reshape(len(rows), len(self.arrays["bias"]))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_scores_are_those_of_the_formula(
-    length: int, shape: tuple[int, int, int, int, int]
-) -> None:
+def test_scores_are_those_of_the_formula(length: int, shape: Shape) -> None:
     model = Model(length, shape)
     rows, cross = rows_of(model.rng, ITEMS, length), model.cross(length)
     scores = model.native().score(model.user_hidden, model.user_factors, -0.3, rows, cross)
     assert scores.dtype == np.float32
-    assert scores.shape == (length,)
+    assert scores.shape == (length, shape[-1])
     np.testing.assert_allclose(scores, model.naive(-0.3, rows, cross), rtol=1e-5, atol=1e-7)
 
 
@@ -97,17 +99,18 @@ def test_nan_stays_with_its_candidate() -> None:
     model.arrays["item_hidden"][4, 0] = np.nan
     rows = np.array([3, 4, 5], dtype=np.int32)
     scores = model.native().score(model.user_hidden, model.user_factors, 0.0, rows, model.cross(3))
-    assert np.isnan(scores).tolist() == [False, True, False]
+    assert np.isnan(scores).tolist() == [[False] * 3, [True] * 3, [False] * 3]
 
 
 def test_extreme_logits_become_0_and_1() -> None:
     model = Model(4, SHAPES[1])
+    model.arrays["wide"] = np.ones(3, np.float32)
     rows = np.zeros(1, dtype=np.int32)
     for bias, probability in ((-1000.0, 0.0), (1000.0, 1.0)):
         scores = model.native().score(
             model.user_hidden, model.user_factors, bias, rows, model.cross(1)
         )
-        assert scores.tolist() == [probability]
+        assert scores.tolist() == [[probability] * 3]
 
 
 def test_a_model_keeps_its_arrays_and_its_level() -> None:
@@ -122,7 +125,9 @@ def test_a_model_keeps_its_arrays_and_its_level() -> None:
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["item_factors", "item_bias", "cross_linear", "w2", "b2", "w3"])
+@pytest.mark.parametrize(
+    "name", ["item_factors", "item_bias", "cross_linear", "w2", "b2", "w3", "wide", "bias"]
+)
 def test_weights_that_do_not_fit_are_refused_by_name(name: str) -> None:
     model = Model(6, SHAPES[1])
     model.arrays[name] = model.arrays[name][:-1].copy()

@@ -35,7 +35,11 @@ def test_a_configuration_is_the_same_after_json(name: str) -> None:
             "[split]\nhow = 'random walk'",
             r"split\.how: .*'global', 'per-user', .*, not 'random walk'",
         ),
-        ("[ranking.deepfm]\nepochs = 'many'", r"ranking\.deepfm\.epochs: .*integer.*'many'"),
+        (
+            "[ranking.deepfm.training]\nepochs = 'many'",
+            r"ranking\.deepfm\.training\.epochs: .*integer.*'many'",
+        ),
+        ("[ranking]\nmodels = ['boosted']", r"ranking\.models: .*deepfm must be among them"),
         ("seed 1", r"not TOML: .*line 1"),
     ],
 )

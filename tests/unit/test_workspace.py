@@ -187,8 +187,8 @@ def test_code_counts_with_all_that_it_imports(
 
 
 def test_a_ranker_s_code_is_none_of_the_retrieval_s() -> None:
-    assert provenance.code("tamis_pipeline.deepfm") != provenance.code(twotower.__name__)
+    assert provenance.code("tamis_pipeline.rankers.deepfm") != provenance.code(twotower.__name__)
     assert split.__name__  # what both import
     closure = provenance.code(twotower.__name__)
     assert closure == provenance.code(twotower.__name__, split.__name__), "it imports split"
-    assert closure != provenance.code(twotower.__name__, "tamis_pipeline.deepfm")
+    assert closure != provenance.code(twotower.__name__, "tamis_pipeline.rankers.deepfm")

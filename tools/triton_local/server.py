@@ -153,7 +153,9 @@ class TritonServer:
         assert self.process is not None
         while time.monotonic() < end:
             if self.process.poll() is not None:
-                raise RuntimeError(f"tritonserver ended {self.process.returncode}:\n{self._tail()}")
+                raise RuntimeError(
+                    f"tritonserver ended {self.process.returncode}:\n{self._complaints()}"
+                )
             try:
                 url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
                 with urllib.request.urlopen(url, timeout=1):
@@ -161,10 +163,14 @@ class TritonServer:
             except OSError:
                 time.sleep(0.02)
         self.stop()
-        raise RuntimeError(f"tritonserver not ready in {self._timeout_s:g} s:\n{self._tail()}")
+        raise RuntimeError(
+            f"tritonserver not ready in {self._timeout_s:g} s:\n{self._complaints()}"
+        )
 
-    def _tail(self) -> str:
-        return self.log[-4000:]
+    def _failure(self, what: str) -> RuntimeError:
+        """With the end of its log, tables left out."""
+        said = [line for line in self.log.splitlines() if line[:1] not in "+|" and line.strip()]
+        return RuntimeError("\n".join([f"tritonserver {what}:", *said[-20:]]))
 
 
 def _free_ports(count: int) -> list[int]:

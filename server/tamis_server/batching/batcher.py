@@ -8,40 +8,45 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tamis_server.domain.errors import ContractViolation, Overloaded
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+Waiting = tuple[Request, asyncio.Future[Result]]
 
 
-class MicroBatcher(Generic[Request, Result]):
-    """Runs ``call`` on threads with as many waiting requests as fit in a batch.
+class Batcher(Generic[Request, Result]):
+    """Awaits ``call`` with as many waiting requests as fit in a batch.
 
-    ``call`` gets a list of requests and returns as many results, in order; it should release
-    the GIL. More than ``max_waiting`` requests in the queue are refused with Overloaded.
+    ``call`` gets a list of requests and returns as many results, in order. At most ``workers`` run
+    at once. More than ``max_waiting`` requests in the queue are refused with Overloaded. A call
+    whose requests have all been cancelled is cancelled itself.
     """
 
     def __init__(
         self,
         name: str,
-        call: Callable[[Sequence[Request]], Sequence[Result]],
+        call: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]],
         *,
         workers: int = 1,
         max_batch: int = 64,
         max_waiting: int = 1024,
+        cancels: bool = True,
     ) -> None:
+        """cancels: False where a call goes on when it is cancelled, as one on a thread does."""
         self._name = name
         self._call = call
+        self._cancels = cancels
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._idle = workers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
-        self._waiting: deque[tuple[Request, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[Waiting[Request, Result]] = deque()
+        self._running: set[asyncio.Future[Sequence[Result]]] = set()
 
     async def submit(self, request: Request) -> Result:
         """The result for one request. Raises Overloaded, and what ``call`` raises."""
@@ -52,20 +57,18 @@ class MicroBatcher(Generic[Request, Result]):
         self._dispatch()
         return await future
 
-    def close(self) -> None:
-        """Wait until running calls have ended, and their threads with them."""
-        self._pool.shutdown(wait=True)
-
     def _dispatch(self) -> None:
         while self._idle and (batch := self._take()):
             self._idle -= 1
-            loop = asyncio.get_running_loop()
             futures = [future for _, future in batch]
-            running = loop.run_in_executor(self._pool, self._call, [item for item, _ in batch])
+            call = self._call([request for request, _ in batch])
+            self._running.add(running := asyncio.ensure_future(call))
             running.add_done_callback(partial(self._finish, futures))
+            for future in futures if self._cancels else ():
+                future.add_done_callback(partial(_cancel_unwanted, running, futures))
 
-    def _take(self) -> list[tuple[Request, asyncio.Future[Result]]]:
-        batch: list[tuple[Request, asyncio.Future[Result]]] = []
+    def _take(self) -> list[Waiting[Request, Result]]:
+        batch: list[Waiting[Request, Result]] = []
         while self._waiting and len(batch) < self._max_batch:
             waiting = self._waiting.popleft()
             if not waiting[1].done():  # its request was cancelled or timed out meanwhile
@@ -78,7 +81,13 @@ class MicroBatcher(Generic[Request, Result]):
         done: asyncio.Future[Sequence[Result]],
     ) -> None:
         self._idle += 1
-        error = done.exception()
+        self._running.discard(done)
+        self._dispatch()
+        error: BaseException | None
+        if done.cancelled():  # because nobody waits for it: then there is nobody to tell
+            error = ContractViolation(f"{self._name}: a batch was cancelled")
+        else:
+            error = done.exception()
         results = [] if error else done.result()
         if error is None and len(results) != len(futures):
             error = ContractViolation(
@@ -91,4 +100,41 @@ class MicroBatcher(Generic[Request, Result]):
                 future.set_exception(error)
             else:
                 future.set_result(results[position])
-        self._dispatch()
+
+
+class MicroBatcher(Batcher[Request, Result]):
+    """The same with a ``call`` that runs on threads; it should release the GIL."""
+
+    def __init__(
+        self,
+        name: str,
+        call: Callable[[Sequence[Request]], Sequence[Result]],
+        *,
+        workers: int = 1,
+        max_batch: int = 64,
+        max_waiting: int = 1024,
+    ) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+        def on_thread(requests: Sequence[Request]) -> Awaitable[Sequence[Result]]:
+            return asyncio.get_running_loop().run_in_executor(self._pool, call, requests)
+
+        super().__init__(
+            name,
+            on_thread,
+            workers=workers,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            cancels=False,
+        )
+
+    def close(self) -> None:
+        """Wait until running calls have ended, and their threads with them."""
+        self._pool.shutdown(wait=True)
+
+
+def _cancel_unwanted(
+    running: asyncio.Future[Any], futures: Sequence[asyncio.Future[Any]], _: asyncio.Future[Any]
+) -> None:
+    if not running.done() and all(future.cancelled() for future in futures):
+        running.cancel()

@@ -16,6 +16,7 @@ Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 
 RECENT = 20  # how many of the last events describe a taste
+LONGEST = 512  # how many are looked at: what a store keeps by default (state.max_history)
 DAY = 86_400.0
 USER_DENSE = ("log_events", "log_days_since_last", "recent_popularity", "positive_rate")
 ITEM_DENSE = ("log_popularity", "log_age_days")
@@ -48,14 +49,19 @@ def log_popularity(popularity: Float32, most: float | None = None) -> Float32:
 def item_dense(
     popularity: Float32, created_at: Float64, as_of: float, most: float | None = None
 ) -> Float32:
-    """float32[items, len(ITEM_DENSE)]; created_at may hold NaN (unknown: age 0).
+    """float32[items, len(ITEM_DENSE)]; created_at may hold NaN or infinities
+    (unknown: age 0).
 
     most: popularity of the most popular item, where it is not among these.
     """
     age = np.log1p(np.maximum(as_of - created_at, 0.0) / DAY) / 10.0
-    return np.stack([log_popularity(popularity, most), np.nan_to_num(age)], axis=1).astype(
-        np.float32
-    )
+    age = np.where(np.isfinite(age), age, 0.0)
+    return np.stack([log_popularity(popularity, most), age], axis=1).astype(np.float32)
+
+
+def ages(times: Float64, now: float | Float64) -> Float32:
+    """float32, the shape of ``times``: how long before ``now`` (Unix seconds), logarithmic."""
+    return (np.log1p(np.maximum(now - times, 0.0) / DAY) / 5.0).astype(np.float32)
 
 
 def user_features(
@@ -69,8 +75,10 @@ def user_features(
     """Fields int32[2 * item fields + 3] and dense float32[len(USER_DENSE)] of one user at ``now``.
 
     rows int32[L], times float64[L] and kinds uint8[L]: the user's events before ``now``, oldest
-    first; item_fields int32[items, fields]; log_popularity float32[items].
+    first, of which the last LONGEST count; item_fields int32[items, fields]; log_popularity
+    float32[items].
     """
+    rows, times, kinds = rows[-LONGEST:], times[-LONGEST:], kinds[-LONGEST:]
     when = int(now)
     clock = (1 + (when // 3600) % 24, 1 + (when // 86_400 + 3) % 7)  # UTC; 1970-01-01: Thursday
     width = item_fields.shape[1]
@@ -92,7 +100,7 @@ def user_features(
         fields[width : 2 * width] = values[-1]
         dense[2] = log_popularity[recent].mean()
     dense[0] = np.log1p(rows.shape[0]) / 5.0
-    dense[1] = np.log1p(max(now - float(times[-1]), 0.0) / DAY) / 5.0
+    dense[1] = ages(times[-1:], now)[0]
     dense[3] = positive.mean()
     return fields, dense
 

@@ -30,6 +30,7 @@ item_tower.npz      places items that training did not meet (``bundles.item_towe
 vocabulary.json     what the item tower and the fields know of attributes and words
 neighbours.npz      rows int32[items, k], -1 where there are fewer, and weights float32[items, k]:
                     items often met together, best first
+report.md           evaluation.json for people, and report.html: the same with plots
 models/             ONNX models in the layout of Triton's repository: NAME/VERSION/model.onnx
 ==================  ================================================================================
 """
@@ -57,6 +58,8 @@ ENCODER = "encoder.npz"
 RANKER = "ranker.npz"
 USERS = "users.parquet"
 EVALUATION = "evaluation.json"
+REPORT_TEXT = "report.md"
+REPORT_PAGE = "report.html"
 FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
 
 CONTENT = "content.npy"
@@ -79,7 +82,9 @@ CLIP_FILES = tuple(
 # What is of use only together: a bundle that has one of a group has all of it.
 TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
 _MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
-_OPTIONAL = frozenset({*(name for group in TOGETHER for name in group), NEIGHBOURS})
+_OPTIONAL = frozenset(
+    {*(name for group in TOGETHER for name in group), NEIGHBOURS, REPORT_TEXT, REPORT_PAGE}
+)
 
 # h = sum_i kind_weight[kind_i] * recency[i] * history_table[row_i] / (sum of the absolute weights),
 # i = 0 for the latest event; query = normalise(h @ skip + relu(h @ w1 + b1) @ w2 + b2)
@@ -102,8 +107,9 @@ RANKER_ARRAYS = (
     "b2",
     "w3",  # [h2, h3]
     "b3",
-    "w_out",  # [h3]
-    "bias",  # [1]
+    "w_out",  # [objectives, h3]
+    "wide",  # [objectives], each one's share of the linear and factorisation terms
+    "bias",  # [objectives]
 )
 
 
@@ -137,6 +143,21 @@ class FeatureSchema(_Strict):
     user_dense: tuple[str, ...]
     item_dense: tuple[str, ...]
     cross: tuple[str, ...]
+
+
+EventName = Literal["view", "click", "add_to_cart", "purchase", "like", "dislike", "hide"]
+
+
+class Objective(_Strict):
+    """What one head of the rankers predicts: that one of ``events`` happens.
+
+    The score served is the mean of the objectives' probabilities by ``weight``, unless the setting
+    ranking.objectives says otherwise.
+    """
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$")
+    events: tuple[EventName, ...] = Field(min_length=1)
+    weight: float = Field(ge=0)
 
 
 class IndexSpec(_Strict):
@@ -181,6 +202,7 @@ class Manifest(_Strict):
     pairing_id: str
     attributes: tuple[Attribute, ...]
     features: FeatureSchema
+    objectives: tuple[Objective, ...] = Field(min_length=1)
     index: IndexSpec
     content: ContentSpec | None = None
     seed: int

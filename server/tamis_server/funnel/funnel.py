@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
-from tamis_server.domain.context import RequestContext
+from tamis_server.domain.context import Deadline, RequestContext
 from tamis_server.domain.errors import DeadlineExceeded, DependencyFailed
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
 
@@ -48,11 +48,14 @@ class Step(Generic[S_co]):
     """A stage in its place: its time budget, and what its failure means for the answer.
 
     ``degrades_to`` None: the answer can't be given without it, a failure is the request's.
+    ``instead``: runs in its place when it failed; ``leaves_s``: of the deadline, for what follows.
     """
 
     stage: S_co
     budget_s: float
     degrades_to: DegradationLevel | None = None
+    instead: Step[S_co] | None = None
+    leaves_s: float = 0.0
 
 
 class Funnel:
@@ -80,7 +83,7 @@ class Funnel:
             )
         batch = Candidates()
         for step in self._stages:
-            batch = await run.step(step, step.stage.name, step.stage.run(ctx, batch), batch)
+            batch = await run.stage(step, ctx, batch)
         slate = Slate(
             candidates=batch,
             causes=(*run.causes, *batch.causes),
@@ -100,20 +103,34 @@ class _Run:
         self._observer = observer
         self._deadline = ctx.deadline
 
+    async def stage(self, step: Step[Stage], ctx: RequestContext, batch: Candidates) -> Candidates:
+        """What ``step`` makes of the batch, or what comes in its place when it failed."""
+        asked = ctx
+        if step.leaves_s:
+            remaining = self._deadline.remaining()
+            asked = replace(
+                ctx, deadline=Deadline.after(min(step.budget_s, remaining - step.leaves_s))
+            )
+        failures = len(self.causes)
+        after = await self.step(step, step.stage.name, step.stage.run(asked, batch), batch)
+        if step.instead is not None and len(self.causes) > failures:
+            return await self.stage(step.instead, ctx, batch)
+        return after
+
     async def step(self, step: Step[Any], name: str, work: Coroutine[Any, Any, T], before: T) -> T:
         """The result of ``work``, or ``before`` when the step failed and may."""
         start, outcome, after = perf_counter(), "error", before
-        remaining = self._deadline.remaining()
+        allowed_s = min(step.budget_s, self._deadline.remaining() - step.leaves_s)
         try:
-            async with asyncio.timeout(min(step.budget_s, remaining)):
+            async with asyncio.timeout(allowed_s):
                 after = await work
             outcome = "ok"
         except TimeoutError:
             outcome = "timeout"
             if step.degrades_to is None:
                 raise DeadlineExceeded(f"out of time in {name}") from None
-            allowed = f"took longer than {min(step.budget_s, remaining) * 1e3:.0f} ms"
-            self.causes.append(Cause(name, allowed, step.degrades_to))
+            late = f"took longer than {max(allowed_s, 0.0) * 1e3:.0f} ms"
+            self.causes.append(Cause(name, late, step.degrades_to))
         except DependencyFailed as error:
             if step.degrades_to is None:
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from tamis_server.domain.ports import Ranker
 @dataclass(frozen=True, slots=True)
 class Ranking:
     ranker: Ranker
-    name: ClassVar[str] = "ranking"
+    name: str = "ranking"
 
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
         scores = await self.ranker.score(ctx, batch)

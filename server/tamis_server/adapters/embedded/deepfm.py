@@ -8,6 +8,8 @@ parts are computed once a bundle, the user's once a request: the same function, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,41 +23,42 @@ from tamis_server.domain.errors import BundleRejected
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+_LAYERS = ("w1_cross", "cross_linear", "w2", "b2", "w3", "b3", "w_out", "wide", "bias")
 _CHUNK = 16_384  # items at a time, so that the table's build needs little beside the table
 
 
 class NativeDeepFM:
-    """Scores the candidates of one user by the kernel; probabilities float32[n]."""
+    """Scores the candidates of one user by the kernel: the mean of the objectives' probabilities.
 
-    def __init__(self, bundle: Bundle) -> None:
+    weights: of the mean, by objective; empty: those of the bundle.
+    """
+
+    def __init__(self, bundle: Bundle, weights: Mapping[str, float]) -> None:
         _check(bundle)
-        schema, weights = bundle.manifest.features, bundle.ranker
+        schema, arrays = bundle.manifest.features, bundle.ranker
+        self.shares = _shares(bundle, weights)
         self._bundle = bundle
         self._item_fields = bundle.item_fields
         self._most_popular = float(bundle.popularity.max(initial=0.0))
-        self._log_popularity = features.log_popularity(bundle.popularity)
-        self._user = _Side(weights, "user", [field.size for field in schema.user_fields])
-        self._item = _Side(weights, "item", [field.size for field in schema.item_fields])
-        shapes = ((weights["b1"].shape[0],), (weights["item_embedding"].shape[1],), ())
+        self.log_popularity = features.log_popularity(bundle.popularity)
+        self._user = _Side(arrays, "user", [field.size for field in schema.user_fields])
+        self._item = _Side(arrays, "item", [field.size for field in schema.item_fields])
+        shapes = ((arrays["b1"].shape[0],), (arrays["item_embedding"].shape[1],), ())
         self._tables = tuple(np.zeros((bundle.rows, *shape), np.float32) for shape in shapes)
         for start in range(0, bundle.manifest.items, _CHUNK):
             end = min(start + _CHUNK, bundle.manifest.items)
             self._fill(np.arange(start, end, dtype=np.int32))
-        self._bias = float(weights["bias"][0])
-        self._b1 = weights["b1"].astype(np.float32)
+        self._b1 = arrays["b1"].astype(np.float32)
         self._no_query = np.zeros(bundle.manifest.dim, np.float32)
         self._kernel = DeepFM(
             *self._tables,
-            *(
-                np.ascontiguousarray(weights[name], np.float32)
-                for name in ("w1_cross", "cross_linear", "w2", "b2", "w3", "b3", "w_out")
-            ),
+            *(np.ascontiguousarray(arrays[name], np.float32) for name in _LAYERS),
         )
 
     def refresh(self, rows: Rows) -> None:
         """The bundle's tables say something new of these items."""
         popularity = self._bundle.popularity[rows]
-        self._log_popularity[rows] = features.log_popularity(popularity, self._most_popular)
+        self.log_popularity[rows] = features.log_popularity(popularity, self._most_popular)
         self._fill(rows)
 
     def _fill(self, rows: Rows) -> None:
@@ -73,19 +76,20 @@ class NativeDeepFM:
             history.kinds,
             ctx.now,
             self._item_fields,
-            self._log_popularity,
+            self.log_popularity,
         )
         query = self._no_query if ctx.query is None else ctx.query
         hidden, factors, bias = self._user.parts(
             fields[None, :], np.concatenate([dense, query])[None, :]
         )
-        return self._kernel.score(
+        probabilities = self._kernel.score(
             hidden[0] + self._b1,
             factors[0],
-            float(bias[0]) + self._bias,
+            float(bias[0]),
             candidates.rows,
             np.ascontiguousarray(candidates.columns["cross"], np.float32),
         )
+        return probabilities @ self.shares
 
 
 class _Side:
@@ -110,10 +114,29 @@ class _Side:
         return np.concatenate([flat, dense], axis=1) @ self._w1, factors, bias
 
 
+def _shares(bundle: Bundle, weights: Mapping[str, float]) -> Float32:
+    """float32[objectives], of sum 1."""
+    objectives = {objective.name: objective.weight for objective in bundle.manifest.objectives}
+    unknown = set(weights) - set(objectives)
+    if unknown:
+        raise BundleRejected(
+            fmt.MANIFEST,
+            f"has no objective {', '.join(sorted(unknown))}, which the setting ranking.objectives "
+            f"names; it has {', '.join(objectives)}",
+        )
+    wanted = weights or objectives
+    shares = np.array([wanted.get(name, 0.0) for name in objectives], np.float32)
+    if not shares.sum() > 0:
+        raise BundleRejected(fmt.MANIFEST, "objectives: all have weight 0")
+    found: Float32 = shares / shares.sum()
+    return found
+
+
 def _check(bundle: Bundle) -> None:
     schema, weights = bundle.manifest.features, bundle.ranker
     e, h1 = weights["user_embedding"].shape[1], weights["b1"].shape[0]
     h2, h3 = weights["b2"].shape[0], weights["b3"].shape[0]
+    heads = len(bundle.manifest.objectives)
     users = sum(field.size for field in schema.user_fields)
     items = sum(field.size for field in schema.item_fields)
     user_dense = len(schema.user_dense) + bundle.manifest.dim
@@ -131,8 +154,9 @@ def _check(bundle: Bundle) -> None:
         "w1_cross": (len(schema.cross), h1),
         "w2": (h1, h2),
         "w3": (h2, h3),
-        "w_out": (h3,),
-        "bias": (1,),
+        "w_out": (heads, h3),
+        "wide": (heads,),
+        "bias": (heads,),
     }.items():
         if weights[name].shape != shape:
             raise BundleRejected(fmt.RANKER, f"{name} is {weights[name].shape} where {shape} fits")

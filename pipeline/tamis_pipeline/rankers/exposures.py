@@ -1,0 +1,246 @@
+"""What the funnel would have ranked at a request, with the features it would have had.
+
+Candidates are drawn from where retrieval draws them: the two-tower's own neighbours and popular
+items. Positives are events that the two-tower did not learn from, so that its affinity means the
+same in training as when serving. Features come from ``bundles.features``, as of the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis_pipeline.rankers.requests import Requests, UInt16
+from tamis_pipeline.twotower import Towers, encode
+from tamis_server.bundles import features
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+_PRODUCTS = 1 << 22  # of requests with all items, that are in memory at a time
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureConfig:
+    """requests: how many to learn from at most, drawn evenly; neighbours, popular: how many
+    candidates retrieval brings of each; *_negatives: how many to learn from at a request."""
+
+    requests: int = 200_000
+    lists: int = 1_000
+    neighbours: int = 500
+    popular: int = 100
+    hard_negatives: int = 16
+    popular_negatives: int = 3
+    uniform_negatives: int = 1
+    history: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTables:
+    """What rankers know of items: fields int32[items, f], dense float32[items, d] without vectors,
+    log_popularity and popularity float32[items], vectors float32[items, dim]."""
+
+    fields: Int32
+    dense: Float32
+    popularity: Float32
+    log_popularity: Float32
+    vectors: Float32
+
+    def all_dense(self) -> Float32:
+        """float32[items, d + dim], as the models take it."""
+        return np.concatenate([self.dense, self.vectors], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposures:
+    """One request a row, n in all, of c candidates.
+
+    user_fields int32[n, f]; user_dense float32[n, d + dim], the query last; items int32[n, c], the
+    positive first, -1 where there are no more; cross float32[n, c, x]; outcomes uint16[n], of the
+    positive, as in Requests. History, latest first: history_items int32[n, l], -1 where there are
+    no more; history_kinds uint8[n, l]; history_ages float32[n, l], see ``features.ages``.
+    """
+
+    user_fields: Int32
+    user_dense: Float32
+    items: Int32
+    cross: Float32
+    outcomes: UInt16
+    history_items: Int32
+    history_kinds: UInt8
+    history_ages: Float32
+
+    def __len__(self) -> int:
+        return int(self.items.shape[0])
+
+    def take(self, chosen: npt.NDArray[np.intp] | slice) -> Self:
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def sampled(
+    asked: Requests,
+    tables: ItemTables,
+    towers: Towers,
+    config: ExposureConfig,
+    rng: np.random.Generator,
+) -> Exposures:
+    """Positives with a few negatives each, to learn from."""
+    share = (tables.popularity + 0.1) / (tables.popularity + 0.1).sum()
+    everything = tables.popularity.shape[0]
+
+    def candidates(found: _Found) -> Int32:
+        n = found.near.shape[0]
+        others = (found.near != found.targets[:, None]) & found.unmet_near
+        order = np.argsort(~others, axis=1, kind="stable")  # those that may be drawn first
+        count = others.sum(axis=1)[:, None]
+
+        def hard(size: int) -> Int32:
+            at = (rng.random((n, size)) * count).astype(np.intp)
+            return np.take_along_axis(found.near, np.take_along_axis(order, at, 1), 1)
+
+        popular = rng.choice(everything, (n, config.popular_negatives), p=share)
+        uniform = rng.integers(0, everything, (n, config.uniform_negatives))
+        easy = np.concatenate([popular, uniform], axis=1).astype(np.int32)
+        unfit = found.met[np.arange(n)[:, None], easy] | (easy == found.targets[:, None])
+        easy = np.where(unfit, hard(easy.shape[1]), easy)
+        return np.concatenate([found.targets[:, None], hard(config.hard_negatives), easy], axis=1)
+
+    return _exposed(asked, tables, towers, config, candidates)
+
+
+def listed(
+    asked: Requests, tables: ItemTables, towers: Towers, config: ExposureConfig
+) -> Exposures:
+    """All that would have been ranked, to calibrate on and to measure: nothing is sampled."""
+    popular = _most_popular(tables, config.popular)
+
+    def candidates(found: _Found) -> Int32:
+        n = found.near.shape[0]
+        own = np.arange(n)[:, None]
+        near = np.where(found.unmet_near & (found.near != found.targets[:, None]), found.near, -1)
+        there = np.zeros_like(found.met)
+        there[np.nonzero(near >= 0)[0], near[near >= 0]] = True
+        others = np.tile(popular, (n, 1))
+        unfit = found.met[own, others] | there[own, others] | (others == found.targets[:, None])
+        return np.concatenate([found.targets[:, None], near, np.where(unfit, -1, others)], axis=1)
+
+    return _exposed(asked, tables, towers, config, candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What retrieval finds for a block of requests: near int32[n, k], nearest first; unmet_near
+    bool[n, k]; met bool[n, items], all that the user meets in ``past``, at any time, but for the
+    target: no negative, since it may be liked."""
+
+    targets: Int32
+    near: Int32
+    unmet_near: npt.NDArray[np.bool_]
+    met: npt.NDArray[np.bool_]
+
+    def take(self, chosen: npt.NDArray[np.intp]) -> Self:
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def _exposed(
+    asked: Requests,
+    tables: ItemTables,
+    towers: Towers,
+    config: ExposureConfig,
+    candidates: Callable[[_Found], Int32],
+) -> Exposures:
+    """Positives that retrieval would have missed are left out: with them a ranker would learn that
+    items far from the query do better than those near it."""
+    parts: list[Exposures] = []
+    size = max(1, min(256, _PRODUCTS // tables.vectors.shape[0]))
+    for start in range(0, len(asked), size):
+        block = asked.take(np.arange(start, min(start + size, len(asked))))
+        rows, kinds, _ = _latest(block, towers.encoder["recency"].shape[0])
+        queries = encode(towers.encoder, rows, kinds)
+        found, retrieved = _retrieved(block, tables, queries, config)
+        kept = np.flatnonzero(retrieved)
+        if kept.shape[0]:
+            items = candidates(found.take(kept))
+            parts.append(_features(block.take(kept), items, queries[kept], tables, config))
+    if not parts:
+        raise ValueError("no positive event to learn ranking from")
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(Exposures))
+    return Exposures(*(np.concatenate(column) for column in columns))
+
+
+def _latest(asked: Requests, length: int) -> tuple[Int32, UInt8, npt.NDArray[np.float64]]:
+    """Items (-1: no more), kinds and times [n, length] of the last events, the latest first."""
+    at = asked.end[:, None] - 1 - np.arange(length)
+    there = at >= asked.begin[:, None]
+    at = np.where(there, at, 0)
+    past = asked.past
+    return (
+        np.where(there, past.items[at], -1).astype(np.int32),
+        np.where(there, past.kinds[at], 0).astype(np.uint8),
+        np.where(there, past.times[at], 0.0),
+    )
+
+
+def _most_popular(tables: ItemTables, count: int) -> Int32:
+    return np.argsort(-tables.popularity, kind="stable")[:count].astype(np.int32)
+
+
+def _retrieved(
+    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig
+) -> tuple[_Found, npt.NDArray[np.bool_]]:
+    n, items = len(asked), tables.vectors.shape[0]
+    own = np.arange(n)
+    met = np.zeros((n, items), np.bool_)
+    for row, (begin, last) in enumerate(zip(asked.begin, asked.last, strict=True)):
+        met[row, asked.past.items[begin:last]] = True
+    met[own, asked.targets] = False
+    scores = queries @ tables.vectors.T
+    scores[met] = -np.inf
+    count = min(config.neighbours, items - 1)
+    found = np.argpartition(-scores, count, axis=1)[:, :count]
+    order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
+    near: Int32 = np.take_along_axis(found, order, 1).astype(np.int32)
+    unmet_near = ~np.take_along_axis(met, near.astype(np.intp), 1)
+    target = near == asked.targets[:, None]
+    by_popularity = np.isin(asked.targets, _most_popular(tables, config.popular))
+    # with nothing else near there would be nothing to rank
+    retrieved = (target.any(axis=1) | by_popularity) & (unmet_near & ~target).any(axis=1)
+    return _Found(asked.targets, near, unmet_near, met), retrieved
+
+
+def _features(
+    asked: Requests, items: Int32, queries: Float32, tables: ItemTables, config: ExposureConfig
+) -> Exposures:
+    n, c = items.shape
+    user_fields: list[Int32] = []
+    user_dense: list[Float32] = []
+    cross = np.zeros((n, c, len(features.CROSS)), np.float32)
+    past = asked.past
+    for row, (begin, end, now) in enumerate(zip(asked.begin, asked.end, asked.times, strict=True)):
+        known = slice(begin, end)
+        rows, times, kinds = past.items[known], past.times[known], past.kinds[known]
+        taste, dense = features.user_features(
+            rows, times, kinds, float(now), tables.fields, tables.log_popularity
+        )
+        user_fields.append(taste)
+        user_dense.append(np.concatenate([dense, queries[row]]))
+        query = queries[row] if queries[row].any() else None
+        there = items[row] >= 0
+        cross[row, there] = features.cross_features(
+            tables.vectors, items[row, there], query, rows, kinds
+        )
+    history, what, when = _latest(asked, config.history)
+    return Exposures(
+        np.stack(user_fields),
+        np.stack(user_dense),
+        items,
+        cross,
+        asked.outcomes,
+        history,
+        what,
+        features.ages(when, asked.times[:, None]),
+    )

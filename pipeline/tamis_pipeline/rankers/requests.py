@@ -1,0 +1,98 @@
+"""Moments at which somebody could have been asked: just before each first positive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis_pipeline.dataset import Interactions
+from tamis_server.bundles.features import is_positive
+
+Int32 = npt.NDArray[np.int32]
+UInt16 = npt.NDArray[np.uint16]
+Positions = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """``past`` is sorted by user and time: request i's user did past[begin[i]:end[i]] before
+    times[i], and past[begin[i]:last[i]] in all.
+
+    targets int32[n]: the item met next; outcomes uint16[n]: bit k is set where an event of kind k
+    with that item followed, now or later.
+    """
+
+    past: Interactions
+    begin: Positions
+    end: Positions
+    last: Positions
+    times: npt.NDArray[np.float64]
+    targets: Int32
+    outcomes: UInt16
+
+    def __len__(self) -> int:
+        return int(self.targets.shape[0])
+
+    def take(self, chosen: Positions) -> Requests:
+        return Requests(
+            self.past,
+            self.begin[chosen],
+            self.end[chosen],
+            self.last[chosen],
+            self.times[chosen],
+            self.targets[chosen],
+            self.outcomes[chosen],
+        )
+
+
+def requests(past: Interactions, asked: Interactions) -> Requests:
+    """A request before the first positive of ``asked`` with each item, by user and time.
+
+    What is known then are the events of ``past`` that are earlier, so that nothing leaks from
+    later ones. An item met before is left out: serving would not show it again.
+    """
+    order = np.lexsort((past.times, past.users))
+    past = past.take(order)
+    users = int(max(past.users.max(initial=-1), asked.users.max(initial=-1))) + 1
+    bounds = np.searchsorted(past.users, np.arange(users + 1))
+    firsts, outcomes = _first_positives(asked)
+    wanted = asked.take(firsts)
+    begin, last = bounds[wanted.users], bounds[wanted.users + 1]
+    moments = np.unique(past.times)
+    step = moments.shape[0] + 1  # one number for user and time, in the order of both
+    keys = past.users.astype(np.int64) * step + np.searchsorted(moments, past.times)
+    now = wanted.users.astype(np.int64) * step + np.searchsorted(moments, wanted.times)
+    end = np.searchsorted(keys, now)
+    found = Requests(past, begin, end, last, wanted.times, wanted.items, outcomes)
+    return found.take(np.flatnonzero(~_met_before(past, wanted)))
+
+
+def _first_positives(asked: Interactions) -> tuple[Positions, UInt16]:
+    """Positions, by user and time, and the kinds that followed, as bits."""
+    order = np.lexsort((asked.times, asked.items, asked.users))
+    order = order[is_positive(asked.kinds[order])]
+    pairs = np.stack([asked.users[order], asked.items[order]])
+    new = np.ones(order.shape[0], np.bool_)
+    new[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
+    firsts = order[new]
+    bits = np.left_shift(np.uint16(1), asked.kinds[order].astype(np.uint16))
+    starts = np.flatnonzero(new)
+    outcomes = np.bitwise_or.reduceat(bits, starts) if starts.shape[0] else bits
+    by_time = np.lexsort((asked.times[firsts], asked.users[firsts]))
+    return firsts[by_time], outcomes[by_time].astype(np.uint16)
+
+
+def _met_before(past: Interactions, wanted: Interactions) -> npt.NDArray[np.bool_]:
+    """bool[n]: the user had an event with the item earlier."""
+    items = int(max(past.items.max(initial=-1), wanted.items.max(initial=-1))) + 1
+    pairs = past.users.astype(np.int64) * items + past.items
+    order = np.lexsort((past.times, pairs))
+    pairs, times = pairs[order], past.times[order]
+    asked = wanted.users.astype(np.int64) * items + wanted.items
+    at = np.minimum(np.searchsorted(pairs, asked), max(pairs.shape[0] - 1, 0))
+    if not pairs.shape[0]:
+        return np.zeros(len(wanted), np.bool_)
+    met: npt.NDArray[np.bool_] = (pairs[at] == asked) & (times[at] < wanted.times)
+    return met

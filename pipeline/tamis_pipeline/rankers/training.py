@@ -1,0 +1,243 @@
+"""Fits a ranker to exposures: any model that gives a logit for each candidate and objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.rankers import calibration
+from tamis_pipeline.rankers.exposures import (
+    ExposureConfig,
+    Exposures,
+    ItemTables,
+    listed,
+    sampled,
+)
+from tamis_pipeline.rankers.objectives import labels
+from tamis_pipeline.rankers.requests import requests
+from tamis_pipeline.twotower import Towers
+from tamis_server.bundles.manifest import Objective
+
+Float32 = npt.NDArray[np.float32]
+Params = dict[str, Any]
+Array = Any  # of JAX while it traces, of NumPy before
+
+
+class Items(NamedTuple):
+    """All items: fields int32[items, f] and dense float32[items, d], vectors included."""
+
+    fields: jax.Array
+    dense: jax.Array
+
+
+class Batch(NamedTuple):
+    """Some exposures, as in Exposures, but with item 0 where there is none."""
+
+    user_fields: Array
+    user_dense: Array
+    items: Array
+    cross: Array
+    history_items: Array
+    history_kinds: Array
+    history_ages: Array
+
+
+class Model(Protocol):
+    """A ranker's form. Its heads are arrays w_out [o, h], wide [o] and bias [o]."""
+
+    def initial(self, seed: int) -> Params: ...
+
+    def logits(
+        self, params: Params, items: Items, batch: Batch, key: jax.Array | None
+    ) -> jax.Array:
+        """float32[n, c, o]. key: for dropout; without one there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    batch: int = 4096
+    epochs: int = 12
+    patience: int = 2
+    rate: float = 1e-3
+    weight_decay: float = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """learned: what is fitted; checked: what stops it; lists: what calibrates it, whole lists of
+    requests that are in ``checked`` too, but nowhere in ``learned``."""
+
+    learned: Exposures
+    checked: Exposures
+    lists: Exposures
+
+
+def lessons(
+    past: Interactions,
+    asked: Interactions,
+    tables: ItemTables,
+    towers: Towers,
+    config: ExposureConfig,
+    seed: int,
+) -> Lessons:
+    """From the positives of ``asked``, which the two-tower must not have learned from; a tenth of
+    the requests is kept aside. Raises ValueError where there is nothing to learn from."""
+    rng = np.random.default_rng(seed)
+    moments = requests(past, asked)
+    order = rng.permutation(len(moments))
+    aside = max(1, order.shape[0] // 10)
+    checked = order[:aside][: config.requests]
+    learned = np.sort(order[aside:][: config.requests] if order.shape[0] > 1 else order)
+    return Lessons(
+        sampled(moments.take(learned), tables, towers, config, rng),
+        sampled(moments.take(checked), tables, towers, config, rng),
+        listed(moments.take(checked[: config.lists]), tables, towers, config),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """params: arrays, calibrated; raw: as they were learned; fits: what is between them, by head;
+    auc: the area under the curve on ``checked``, each request's, their mean."""
+
+    params: dict[str, Float32]
+    raw: dict[str, Float32]
+    auc: float
+    fits: list[calibration.Platt]
+
+
+def train(
+    model: Model,
+    lessons: Lessons,
+    tables: ItemTables,
+    objectives: Sequence[Objective],
+    config: TrainingConfig,
+    seed: int,
+    report: Callable[[str], None],
+    initial: Mapping[str, Float32] | None = None,
+) -> Trained:
+    """Learn until the order of ``checked`` stops getting better; the best epoch is kept.
+
+    initial: parameters to begin with, of a model already calibrated, for daily fine-tuning.
+    """
+    items = item_inputs(tables)
+    params = jax.tree.map(jnp.asarray, dict(initial) if initial else model.initial(seed))
+    optimiser = optax.adamw(config.rate, weight_decay=config.weight_decay)
+    state = optimiser.init(params)
+    step = jax.jit(_step_of(model, optimiser), donate_argnums=(0, 1))
+    rng, key = np.random.default_rng(seed), jax.random.key(seed)
+    learned, wanted = lessons.learned, labels(lessons.learned.outcomes, objectives)
+
+    def auc() -> float:
+        logits = predict(model, params, items, lessons.checked)
+        return order_auc(logits, lessons.checked.items)
+
+    best, best_auc, since = jax.tree.map(np.array, params), auc(), 0
+    report(f"before learning: AUC {best_auc:.4f}")
+    requests = min(max(1, config.batch // learned.items.shape[1]), len(learned))
+    for epoch in range(config.epochs):
+        order = rng.permutation(len(learned))
+        losses = []
+        for start in range(0, len(learned) - requests + 1, requests):
+            chosen = order[start : start + requests]
+            key, used = jax.random.split(key)
+            params, state, loss = step(
+                params, state, items, batch_of(learned.take(chosen)), wanted[chosen], used
+            )
+            losses.append(loss)
+        found = auc()
+        report(f"epoch {epoch + 1}: loss {float(np.mean(losses)):.4f}, AUC {found:.4f}")
+        if found > best_auc:
+            best, best_auc, since = jax.tree.map(np.array, params), found, 0
+        else:
+            since += 1
+            if since >= config.patience:
+                break
+    fits = calibrated(predict(model, best, items, lessons.lists), lessons.lists, objectives)
+    arrays = {name: np.asarray(value, np.float32) for name, value in best.items()}
+    return Trained(calibration.fold(arrays, fits), arrays, best_auc, fits)
+
+
+def calibrated(
+    logits: Float32, lists: Exposures, objectives: Sequence[Objective]
+) -> list[calibration.Platt]:
+    """A fit for each objective; logits float32[n, c, o]."""
+    there, hits = lists.items >= 0, labels(lists.outcomes, objectives) > 0
+    fits = []
+    for head in range(len(objectives)):
+        wanted = np.zeros(there.shape, np.bool_)
+        wanted[:, 0] = hits[:, head]
+        fits.append(calibration.platt(logits[..., head][there], wanted[there]))
+    return fits
+
+
+def predict(model: Model, params: Mapping[str, Any], items: Items, data: Exposures) -> Float32:
+    """Logits float32[n, c, o]."""
+    size = max(1, min(len(data), 32_768 // data.items.shape[1]))
+    score = jax.jit(lambda params, batch: model.logits(params, items, batch, None))
+    found = []
+    for start in range(0, len(data), size):
+        # one shape, one compilation: the last block is filled up with what came before
+        chosen = np.arange(start, start + size) % len(data)
+        logits = np.asarray(score(dict(params), batch_of(data.take(chosen))))
+        found.append(logits[: len(data) - start])
+    return np.concatenate(found)
+
+
+def order_auc(logits: Float32, items: npt.NDArray[np.int32]) -> float:
+    """Mean over requests of the share of candidates that the first objective puts below the
+    positive, in column 0; logits float32[n, c, o], items int32[n, c]."""
+    positive, others, there = logits[:, :1, 0], logits[:, 1:, 0], items[:, 1:] >= 0
+    below = ((positive > others) + 0.5 * (positive == others)) * there
+    return float((below.sum(axis=1) / there.sum(axis=1)).mean())
+
+
+def item_inputs(tables: ItemTables) -> Items:
+    return Items(jnp.asarray(tables.fields), jnp.asarray(tables.all_dense()))
+
+
+def batch_of(data: Exposures) -> Batch:
+    return Batch(
+        data.user_fields,
+        data.user_dense,
+        np.maximum(data.items, 0),
+        data.cross,
+        np.maximum(data.history_items, 0),
+        data.history_kinds,
+        data.history_ages,
+    )
+
+
+def _step_of(model: Model, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
+    def loss_of(
+        params: Params, items: Items, batch: Batch, wanted: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """wanted float32[n, o]: whether the positive fulfilled each objective."""
+        logits = model.logits(params, items, batch, key)
+        hits = jnp.zeros_like(logits).at[:, 0].set(wanted)
+        # the list's order is what is wanted; the second term keeps scores near probabilities
+        order = optax.softmax_cross_entropy(logits, hits, axis=1).sum() / wanted.sum().clip(1)
+        loss: jax.Array = order + optax.sigmoid_binary_cross_entropy(logits, hits).mean()
+        return loss
+
+    def step(
+        params: Params,
+        state: optax.OptState,
+        items: Items,
+        batch: Batch,
+        wanted: jax.Array,
+        key: jax.Array,
+    ) -> tuple[Params, optax.OptState, jax.Array]:
+        loss, grads = jax.value_and_grad(loss_of)(params, items, batch, wanted, key)
+        updates, state = optimiser.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    return step

@@ -1,0 +1,91 @@
+"""A request knows what came before it, and nothing that came later."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.rankers.requests import requests
+from tamis_server.bundles.features import is_positive
+from tamis_server.domain.context import EventKind
+
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 9), st.integers(1, 8)),
+    max_size=40,
+)
+
+
+def interactions(events: list[tuple[int, int, int, int]]) -> Interactions:
+    """(user, item, time, kind), brought into the order of time."""
+    columns = np.array(sorted(events, key=lambda event: event[2]), np.int64).reshape(-1, 4).T
+    return Interactions(
+        columns[0].astype(np.int32),
+        columns[1].astype(np.int32),
+        columns[2].astype(np.float64),
+        columns[3].astype(np.uint8),
+    )
+
+
+@given(EVENTS, EVENTS)
+def test_requests_are_those_of_a_loop_over_all_events(
+    past: list[tuple[int, int, int, int]], asked: list[tuple[int, int, int, int]]
+) -> None:
+    expected = []
+    for user in range(4):
+        own = [event for event in sorted(past, key=lambda e: e[2]) if event[0] == user]
+        for item in range(6):
+            positives = [
+                event
+                for event in asked
+                if event[:2] == (user, item) and is_positive(np.array([event[3]], np.uint8))[0]
+            ]
+            if not positives:
+                continue
+            time = min(event[2] for event in positives)
+            before = [event for event in own if event[2] < time]
+            if item in {event[1] for event in before}:
+                continue
+            outcomes = 0
+            for event in positives:
+                outcomes |= 1 << event[3]
+            known = sorted((event[2], event[1], event[3]) for event in before)
+            expected.append((user, time, item, outcomes, tuple(known), len(own)))
+    found = requests(interactions(past), interactions(asked))
+    got = []
+    for i in range(len(found)):
+        known = slice(found.begin[i], found.end[i])
+        events = sorted(
+            zip(
+                found.past.times[known].tolist(),
+                found.past.items[known].tolist(),
+                found.past.kinds[known].tolist(),
+                strict=True,
+            )
+        )
+        users = set(found.past.users[found.begin[i] : found.last[i]].tolist())
+        assert len(users) <= 1
+        got.append(
+            (
+                found.times[i],
+                int(found.targets[i]),
+                int(found.outcomes[i]),
+                tuple(events),
+                int(found.last[i] - found.begin[i]),
+            )
+        )
+    assert sorted(got) == sorted(entry[1:] for entry in expected)
+
+
+def test_a_view_that_ends_in_a_purchase_is_one_request_with_both_outcomes() -> None:
+    asked = interactions([(0, 3, 5, EventKind.VIEW), (0, 3, 7, EventKind.PURCHASE)])
+    found = requests(interactions([(0, 1, 2, EventKind.CLICK)]), asked)
+    assert found.times.tolist() == [5.0]
+    assert found.outcomes.tolist() == [1 << EventKind.VIEW | 1 << EventKind.PURCHASE]
+
+
+def test_somebody_with_no_past_and_an_empty_past_can_be_asked() -> None:
+    found = requests(interactions([]), interactions([(2, 0, 1, EventKind.LIKE)]))
+    assert len(found) == 1
+    assert found.begin[0] == found.end[0] == found.last[0]
