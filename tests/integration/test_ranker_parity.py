@@ -24,6 +24,7 @@ from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import Event, EventKind
+from tamis_server.domain.errors import BundleRejected
 
 ITEMS, USERS = 400, 40
 
@@ -199,3 +200,29 @@ def compare(seen: Seen, exposure: Exposures) -> int:
             np.testing.assert_allclose(exposure.cross[0, column], seen.cross[candidate], atol=1e-6)
             common += 1
     return common
+
+
+async def test_the_served_score_is_the_mean_of_the_objectives_by_the_weights_set(
+    shop: Bench,
+) -> None:
+    bundle = shop.bundle
+    rows = np.arange(50, dtype=np.int32)
+    cross = np.random.default_rng(0).normal(size=(50, len(features.CROSS))).astype(np.float32)
+    candidates = Candidates(
+        rows, np.zeros(50, np.float32), np.zeros(50, np.uint32), {"cross": cross}
+    )
+
+    async def scores(**weights: float) -> np.ndarray:
+        return await NativeDeepFM(bundle, weights).score(request(), candidates)
+
+    click, like = await scores(click=1), await scores(like=2)
+    assert not np.allclose(click, like)
+    np.testing.assert_allclose(await scores(), (click + like) / 2, rtol=1e-5)
+    np.testing.assert_allclose(await scores(click=3, like=1), 0.75 * click + 0.25 * like, rtol=1e-5)
+
+
+def test_weights_of_objectives_that_the_bundle_has_not_are_refused(shop: Bench) -> None:
+    with pytest.raises(BundleRejected, match=r"no objective buy, .*; it has click, like"):
+        NativeDeepFM(shop.bundle, {"buy": 1.0})
+    with pytest.raises(BundleRejected, match="weight 0"):
+        NativeDeepFM(shop.bundle, {"like": 0.0})

@@ -34,7 +34,7 @@ Mask = npt.NDArray[np.bool_]
 Settings = Mapping[str, float]
 Scorer = Callable[[npt.NDArray[np.intp]], Float32]  # users [n] -> float32[n, items]
 
-_BLOCK = 256  # users scored at once
+BLOCK = 256  # users scored at once
 _JUDGES = 1_000  # users of the validation part by whom settings are chosen, at most
 _LARGEST = 12_000  # items met in training whose matrix EASE inverts
 
@@ -50,21 +50,15 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """lists int32[asked, depth], -1 padded, and the settings that were chosen."""
+    """A baseline that has learned, and the settings that were chosen."""
 
-    lists: Int32
+    scorer: Scorer
     settings: Settings
 
 
-def fitted(
-    baseline: Baseline,
-    asked: Sequence[Question],
-    parts: Split,
-    available: Mask,
-    depth: int,
-    seed: int,
-) -> Fitted | None:
-    """The baseline's best unseen available items; None where it can't learn so much."""
+def fitted(baseline: Baseline, parts: Split, available: Mask, seed: int) -> Fitted | None:
+    """Chosen by validation, learned from all of the training part; None where it can't learn so
+    much. available bool[items]: what may be shown."""
     settings = baseline.grid[0]
     if len(baseline.grid) > 1:
         judges = _judges(parts, seed)
@@ -76,14 +70,14 @@ def fitted(
     scorer = _learn(baseline, settings, parts.train, available.shape[0], seed)
     if scorer is None:
         return None
-    return Fitted(lists(scorer, asked, available, depth), settings)
+    return Fitted(scorer, settings)
 
 
 def lists(scorer: Scorer, asked: Sequence[Question], available: Mask, depth: int) -> Int32:
     """int32[asked, depth]: the best unseen available items."""
     found = [np.empty((0, depth), np.int32)]
-    for start in range(0, len(asked), _BLOCK):
-        block = asked[start : start + _BLOCK]
+    for start in range(0, len(asked), BLOCK):
+        block = asked[start : start + BLOCK]
         scores = scorer(np.array([question.user for question in block], np.intp))
         histories = [question.history for question in block]
         found.append(best(scores, histories, available, depth))

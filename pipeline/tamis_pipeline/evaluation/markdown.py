@@ -13,6 +13,7 @@ _OF_SEGMENTS = ("Recall@100", "Recall@20", "HR@10", "NDCG@20")
 def markdown(report: Mapping[str, Any]) -> str:
     """The whole report."""
     parts = [f"# {report['data set']}", introduction(report), methods(report), versus(report)]
+    parts.append(given(report))
     parts += [segment_tables(report), retrieval(report), stages(report), ranker(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -44,6 +45,16 @@ def versus(report: Mapping[str, Any]) -> str:
         for name, leads in report["differences"].items()
     ]
     return "## Whole funnel less the other\n\n" + table(["", *columns], rows)
+
+
+def given(report: Mapping[str, Any]) -> str:
+    """The published protocol with negatives, where the data set has them."""
+    columns = ("HR@10", "NDCG@10")
+    rows = [
+        [name, *("{:.4f} ({:.4f} to {:.4f})".format(*found[metric]) for metric in columns)]
+        for name, found in report["given negatives"].items()
+    ]
+    return "## Against the given negatives\n\n" + table(["", *columns], rows) if rows else ""
 
 
 def segment_tables(report: Mapping[str, Any]) -> str:
@@ -85,18 +96,18 @@ def stages(report: Mapping[str, Any]) -> str:
     return (
         "## A request, on average\n\n"
         + table(["stage", "in", "out", "counts"], rows)
-        + f"\n\nOf the relevant items {lost:.2%} are not available, and can't be recommended."
+        + f"\n\nDegraded answers: {report['degraded answers']}. "
+        + f"Of the relevant items {lost:.2%} are not available, and can't be recommended."
     )
 
 
 def ranker(report: Mapping[str, Any]) -> str:
-    """By objective, where there are several; else its one figure."""
+    """Every model by every objective, on whole candidate lists."""
     found = report["ranker"]
     heads = {name: each for name, each in found.items() if isinstance(each, Mapping)}
     columns = ("AUC", "GAUC", "logloss", "ECE")
     rows = [[name, *(f"{each[metric]:.4f}" for metric in columns)] for name, each in heads.items()]
-    text = table(["", *columns], rows) if rows else f"AUC {found['AUC']:.4f}."
-    return f"## Ranker\n\n{text}"
+    return "## Ranker\n\n" + table(["", *columns], rows)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

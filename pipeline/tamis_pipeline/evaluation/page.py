@@ -24,7 +24,6 @@ table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabu
   white-space: nowrap; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--rule); }
 th { color: var(--faint); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-tbody tr:first-child td { font-weight: 600; }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
 svg .title { font-weight: 600; font-size: 14px; } svg .first { fill: var(--first); }
 svg .bar, svg .dot { fill: var(--other); } svg .outline { fill: none; stroke: var(--other); }
@@ -41,6 +40,7 @@ def page(report: Mapping[str, Any]) -> str:
         f"<h1>{title}</h1><p>{escape(markdown.introduction(report))}</p>",
         _section("Methods", _method_plots(report), markdown.methods(report)),
         _section("Lead of the whole funnel", "", _tables_of(markdown.versus(report))),
+        _section("Against the given negatives", "", _tables_of(markdown.given(report))),
         _section("Segments", _segment_plot(report), _tables_of(markdown.segment_tables(report))),
         _section("Retrieval", "", _tables_of(markdown.retrieval(report))),
         _section("A request, on average", _flow(report), _tables_of(markdown.stages(report))),

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.config import PipelineConfig
-from tamis_pipeline.dataset import DatasetRejected
-from tamis_pipeline.evaluation import funnel, judgement, retrieval
-from tamis_pipeline.evaluation.baselines import BASELINES, fitted
-from tamis_pipeline.evaluation.funnel import Answers
+from tamis_pipeline.dataset import DatasetRejected, HeldOut
+from tamis_pipeline.evaluation import given, judgement, retrieval
+from tamis_pipeline.evaluation.baselines import BASELINES, Scorer, fitted, lists
+from tamis_pipeline.evaluation.funnel import Answers, Client
 from tamis_pipeline.evaluation.judgement import PAGE, Method, Yardstick
-from tamis_pipeline.evaluation.protocols import Question, best, left_out, newcomers, questions
+from tamis_pipeline.evaluation.protocols import Question, left_out, newcomers, questions
 from tamis_pipeline.evaluation.segments import segments, within
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
@@ -48,29 +48,17 @@ def measure(
         raise DatasetRejected(f"split: nobody of the test part can be asked: {left_out(parts)}")
     everybody = [*asked, *newcomers(parts)]
     available = data.items.column("available").to_numpy(zero_copy_only=False).astype(np.bool_)
-    with progress.count("requests", len(everybody)) as advance:
-        item_ids = data.items.column("item_id").to_pylist()
-        answers = funnel.ask(bundle, everybody, data.user_ids, item_ids, PAGE, DEPTH, advance)
-    exact = retrieval.nearest(towers, asked, available, DEPTH)
+    client = Client(bundle, data.user_ids, data.items.column("item_id").to_pylist(), progress)
+    answers = client.ask(everybody, PAGE, DEPTH)
+    scorers, chosen = _scorers(prepared, towers, asked, available, config, progress)
+    found = {name: lists(each, asked, available, DEPTH) for name, each in scorers.items()}
     methods = {
         FUNNEL: Method(answers.pages[: len(asked)], answers.ranked[: len(asked)]),
-        TOWERS: _same(exact),
+        **{name: Method(own[:, :PAGE], own) for name, own in found.items()},
     }
-    chosen: dict[str, Any] = {}
-    popular = np.tile(prepared.popularity, (len(everybody), 1))
-    histories = [question.history for question in everybody]
-    by_popularity = _same(best(popular, histories, available, 100))
-    methods["popularity"] = by_popularity.take(np.arange(len(asked)))
-    for baseline in BASELINES:
-        if baseline.name in config.evaluation.baselines:
-            progress.note(f"baseline {baseline.name}")
-            found = fitted(baseline, asked, parts, available, 100, config.seed)
-            if found is not None:
-                methods[baseline.name] = _same(found.lists)
-                chosen[baseline.name] = dict(found.settings)
     relevant = [question.relevant for question in asked]
     counts = np.bincount(
-        parts.train.items[is_positive(parts.train.kinds)], minlength=len(item_ids)
+        parts.train.items[is_positive(parts.train.kinds)], minlength=data.items.num_rows
     ).astype(np.float32)
     yardstick = Yardstick(counts, np.unique(parts.train.users).shape[0], towers.vectors)
     return {
@@ -83,10 +71,12 @@ def measure(
         "baseline settings": chosen,
         "segments": {
             **_segments(asked, methods, counts),
-            **_new(everybody[len(asked) :], len(asked), answers, by_popularity),
+            **_new(everybody[len(asked) :], answers, scorers["popularity"], available),
         },
-        "retrieval": retrieval.recalls(exact, methods[FUNNEL].deep, answers, relevant),
+        "retrieval": retrieval.recalls(found[TOWERS], methods[FUNNEL].deep, answers, relevant),
         "stages": answers.stages,
+        "degraded answers": answers.degraded,
+        "given negatives": _given(data.held_out, client, scorers, asked, config),
         "relevant items not available": float(
             np.mean([1.0 - available[rows].mean() for rows in relevant])
         ),
@@ -95,8 +85,46 @@ def measure(
     }
 
 
-def _same(lists: Int32) -> Method:
-    return Method(lists[:, :PAGE], lists)
+def _scorers(
+    prepared: Prepared,
+    towers: Towers,
+    asked: Sequence[Question],
+    available: Mask,
+    config: PipelineConfig,
+    progress: Progress,
+) -> tuple[dict[str, Scorer], dict[str, Any]]:
+    """What scores every item for a user, by name, and the settings that were chosen for it."""
+    popularity = prepared.popularity[None, :]
+    scorers: dict[str, Scorer] = {
+        TOWERS: retrieval.scorer(towers, asked),
+        "popularity": lambda users: np.repeat(popularity, users.shape[0], axis=0),
+    }
+    chosen: dict[str, Any] = {}
+    for baseline in BASELINES:
+        if baseline.name in config.evaluation.baselines:
+            progress.note(f"baseline {baseline.name}")
+            found = fitted(baseline, prepared.parts, available, config.seed)
+            if found is not None:
+                scorers[baseline.name] = found.scorer
+                chosen[baseline.name] = dict(found.settings)
+    return scorers, chosen
+
+
+def _given(
+    held_out: HeldOut | None,
+    client: Client,
+    scorers: Mapping[str, Scorer],
+    asked: Sequence[Question],
+    config: PipelineConfig,
+) -> dict[str, Any]:
+    """By the negatives that the data set came with, where they are the test."""
+    if held_out is None or config.split.how != "given":
+        return {}
+    time_of = {question.user: question.time for question in asked}
+    times = [time_of[user] for user in held_out.users.tolist()]
+    places = {FUNNEL: client.places(held_out, times)}
+    places |= {name: given.places(scorer, held_out) for name, scorer in scorers.items()}
+    return given.judge(places, config.seed)
 
 
 def _segments(
@@ -113,14 +141,15 @@ def _segments(
 
 
 def _new(
-    new: Sequence[Question], first: int, answers: Answers, by_popularity: Method
+    new: Sequence[Question], answers: Answers, popularity: Scorer, available: Mask
 ) -> dict[str, Any]:
-    """Users of whom nothing is known, who stand from ``first`` on: popularity is all there is."""
+    """Users of whom nothing is known, the last of ``answers``: popularity is all there is."""
     if not new:
         return {}
+    by_popularity = lists(popularity, new, available, DEPTH)
     theirs = {
-        FUNNEL: Method(answers.pages[first:], answers.ranked[first:]),
-        "popularity": by_popularity.take(np.arange(first, first + len(new))),
+        FUNNEL: Method(answers.pages[-len(new) :], answers.ranked[-len(new) :]),
+        "popularity": Method(by_popularity[:, :PAGE], by_popularity),
     }
     relevant = [question.relevant for question in new]
     return {NEW: {"users": len(new), "methods": judgement.means(theirs, relevant)}}

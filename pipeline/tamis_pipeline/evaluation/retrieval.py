@@ -8,25 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.evaluation import metrics
-from tamis_pipeline.evaluation.baselines import lists
+from tamis_pipeline.evaluation.baselines import Scorer
 from tamis_pipeline.evaluation.funnel import Answers
 from tamis_pipeline.evaluation.protocols import Question
 from tamis_pipeline.twotower import Towers, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
-def nearest(towers: Towers, asked: Sequence[Question], available: Mask, depth: int) -> Int32:
-    """int32[asked, depth]: the unseen available items nearest to each query, by exact search."""
+def scorer(towers: Towers, asked: Sequence[Question]) -> Scorer:
+    """The two-tower alone: of users in ``asked``, the product of the query with every item."""
     by_user = {question.user: question for question in asked}
 
     def score(users: npt.NDArray[np.intp]) -> Float32:
         queries = [_query(towers, by_user[user]) for user in users.tolist()]
         return np.asarray(np.concatenate(queries) @ towers.vectors.T, np.float32)
 
-    return lists(score, asked, available, depth)
+    return score
 
 
 def recalls(

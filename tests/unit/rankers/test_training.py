@@ -1,0 +1,98 @@
+"""Rankers learn what there is to learn, go on where they were, and say probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tamis_pipeline.rankers import boosted, training
+from tamis_pipeline.rankers.deepfm import DeepFM, DeepFMConfig
+from tamis_pipeline.rankers.exposures import Exposures, ItemTables
+from tamis_pipeline.rankers.objectives import DEFAULT
+from tamis_pipeline.rankers.quality import quality
+from tamis_pipeline.rankers.training import Lessons, TrainingConfig
+from tamis_pipeline.synthetic import random_parts
+from tamis_server.bundles import features
+from tamis_server.bundles.manifest import FeatureSchema
+from tamis_server.domain.context import EventKind
+
+ITEMS, CANDIDATES = 80, 12
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[FeatureSchema, ItemTables, Lessons]:
+    """Users take the candidate whose last cross feature is highest; two in three like it."""
+    parts = random_parts(items=ITEMS)
+    tables = ItemTables(
+        parts.item_fields,
+        parts.item_dense,
+        parts.popularity,
+        features.log_popularity(parts.popularity),
+        parts.vectors,
+    )
+    rng = np.random.default_rng(0)
+
+    def draw(n: int) -> Exposures:
+        cross = rng.normal(size=(n, CANDIDATES, len(features.CROSS))).astype(np.float32)
+        cross[:, :, 0] *= 0.05  # the two-tower says little
+        best = cross[:, :, -1].argmax(axis=1)
+        rows = np.arange(n)
+        cross[rows, 0], cross[rows, best] = cross[rows, best], cross[rows, 0].copy()
+        liked = np.where(rng.random(n) < 2 / 3, 1 << EventKind.LIKE, 1 << EventKind.VIEW)
+        dim = tables.vectors.shape[1]
+        width = len(parts.features.user_dense) + dim
+        return Exposures(
+            np.zeros((n, len(parts.features.user_fields)), np.int32),
+            np.zeros((n, width), np.float32),
+            rng.integers(0, ITEMS, (n, CANDIDATES)).astype(np.int32),
+            cross,
+            liked.astype(np.uint16),
+            np.full((n, 4), -1, np.int32),
+            np.zeros((n, 4), np.uint8),
+            np.zeros((n, 4), np.float32),
+        )
+
+    return parts.features, tables, Lessons(draw(600), draw(150), draw(150))
+
+
+def test_a_deepfm_learns_calibrates_and_goes_on_where_it_was(
+    world: tuple[FeatureSchema, ItemTables, Lessons],
+) -> None:
+    schema, tables, lessons = world
+    model = DeepFM(schema, tables.vectors.shape[1], 2, DeepFMConfig(embedding=4, hidden=(16, 8, 8)))
+    how = TrainingConfig(batch=600, epochs=6, rate=5e-3)
+    said: list[str] = []
+    learned = training.train(model, lessons, tables, DEFAULT, how, 0, said.append)
+    assert float(said[0].rsplit(maxsplit=1)[1]) < 0.6, "the two-tower says little"
+    assert learned.auc > 0.9
+    items = training.item_inputs(tables)
+    found = quality(
+        training.predict(model, learned.raw, items, lessons.lists),
+        learned.fits,
+        lessons.lists,
+        DEFAULT,
+    )
+    for head in ("click", "like"):
+        assert found[head]["ECE"] < min(0.03, found[head]["ECE uncalibrated"])
+    np.testing.assert_allclose(
+        training.predict(model, learned.params, items, lessons.lists),
+        training.predict(model, learned.raw, items, lessons.lists)
+        * [fit.scale for fit in learned.fits]
+        + [fit.shift for fit in learned.fits],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    said.clear()
+    no_more = replace(how, epochs=0)
+    again = training.train(model, lessons, tables, DEFAULT, no_more, 1, said.append, learned.params)
+    assert again.auc == pytest.approx(learned.auc, abs=1e-3)
+
+
+def test_boosted_trees_learn_it_too(world: tuple[FeatureSchema, ItemTables, Lessons]) -> None:
+    schema, tables, lessons = world
+    config = boosted.BoostedConfig(trees=30, threads=1)
+    booster = boosted.train(lessons, tables, schema, DEFAULT, config, 0, lambda _: None)
+    scores = boosted.predict(booster, lessons.lists, tables)
+    assert training.order_auc(scores[..., None], lessons.lists.items) > 0.85
