@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from support.clips import write_random_clip
-from tamis_pipeline.build import Pipeline, build
+from tamis_pipeline.build import Pipeline
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
 from tamis_pipeline.embedding.embed import EmbedConfig
 from tamis_pipeline.progress import Progress
@@ -24,7 +24,6 @@ from tamis_pipeline.shop.shoppers import simulate
 from tamis_pipeline.twotower import TwoTowerConfig
 from tamis_pipeline.workspace import open_workspace
 from tamis_server.bundles.clip import Clip, document, fuse
-from tamis_server.bundles.loader import load
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +54,20 @@ def test_a_bundle_holds_content_vectors_and_the_clip_that_made_them(
     data: Path, config: PipelineConfig, tmp_path: Path
 ) -> None:
     progress = Progress(Console(file=StringIO()))
-    build(config, data, tmp_path / "shop", "shop", progress, tmp_path / "work")
-    bundle = load(tmp_path / "shop")
-    clip, spec = Clip.load(tmp_path / "shop/clip"), bundle.manifest.content
-    assert spec is not None
+    with open_workspace(tmp_path, progress) as workspace:
+        pipeline = Pipeline(config, data, "shop", workspace, progress)
+        bundle = pipeline.index.value
+    assert pipeline.content is not None
+    clip, spec = Clip.load(bundle / "clip"), pipeline.content.spec
     assert spec.text_weight == 0.5
-    item = bundle.items.slice(0, 1).to_pylist()[0]
+    item = pipeline.read.value.data.items.slice(0, 1).to_pylist()[0]
     wanted = fuse(
         clip.texts([document(item["title"], item["text"])]),
         clip.images([(data / item["image"]).read_bytes()]),
         np.array([True]),
         spec,
     )
-    found = np.load(tmp_path / "shop/content.npy")
+    found = np.load(bundle / "content.npy")
     assert found.shape == (60, clip.dim)
     np.testing.assert_allclose(found[:1], wanted, atol=1e-6)
 
