@@ -60,6 +60,8 @@ from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
+from tamis_server.protection.admission import Admission
+from tamis_server.protection.quality import QualityFactor
 from tamis_server.rankers import deep_ranker, open_triton
 from tamis_server.settings import (
     BundleSettings,
@@ -127,11 +129,14 @@ def build_engine(
         _INLINE_S,
     )
 
+    protection = settings.protection
+    quality = QualityFactor(protection.target_s, floor=protection.least_quality)
+
     def retrieval(*quotas: Quota) -> Step[Retrieval]:
         return Step(Retrieval(quotas, ReciprocalRankMerger()), _INLINE_S)
 
     def filtering(*filters: EligibleFilter | SeenFilter) -> Step[Filtering]:
-        return Step(Filtering(filters, settings.ranking.candidates), _INLINE_S)
+        return Step(Filtering(filters, settings.ranking.candidates, quality), _INLINE_S)
 
     timeout = wanted.source_timeout_s
     unmet = (EligibleFilter(), SeenFilter(catalogue))
@@ -184,6 +189,7 @@ def build_engine(
             reranking,
         ],
         observer=observer,
+        quality=quality,
     )
     related = Funnel(
         preparations=[user_history, user_state, eligible],
@@ -234,8 +240,9 @@ def build_engine(
             for way, tally in index.tallies.items()
         }
         if isinstance(encoder, str):
-            return Measures(queries, {})
-        return Measures(queries, {"text": encoder.texts, "picture": encoder.pictures})
+            return Measures(queries, {}, quality.value)
+        encoded = {"text": encoder.texts, "picture": encoder.pictures}
+        return Measures(queries, encoded, quality.value)
 
     content = None if isinstance(encoder, str) else encoder
     return Engine(_info(bundle), catalogue, recommend, related, search, live, content, measures)
@@ -334,6 +341,8 @@ class Application:
         self._metrics = Metrics()
         stores = open_stores(settings.state)
         self._stores = replace(stores, users=MeasuredUsers(stores.users, self._metrics))
+        protection = settings.protection
+        self._admission = Admission(protection.wait_s, most=protection.max_in_flight)
         self._triton = open_triton(settings.ranking)
         self._live = LiveCatalogue(self._stores.catalogue)
         self._event_log = build_event_log(settings.events)
@@ -352,7 +361,9 @@ class Application:
                 min_timeout_s=settings.server.min_timeout_s,
                 log_calls=settings.server.access_log,
                 observe=self._metrics.request,
+                admission=self._admission,
             ),
+            self._admission,
             refuse_unknown_items=settings.events.unknown_items == "refuse",
             max_connection_age_s=settings.server.max_connection_age_s,
             drain_s=settings.server.drain_s,
@@ -463,6 +474,7 @@ class Application:
             lambda: self._measures().encoded,
             ("kind",),
         )
+        self._measure_protection()
         event_log = self._event_log
         metrics.counter(
             "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
@@ -476,11 +488,44 @@ class Application:
         if self._settings.metrics.listen:
             self.metrics_port = metrics.expose(self._settings.metrics.listen)
 
+    def _measure_protection(self) -> None:
+        metrics, admission = self._metrics, self._admission
+        metrics.gauge(
+            "tamis_quality_factor",
+            "share of ranking.candidates ranked",
+            "",
+            lambda: self._measures().quality,
+        )
+        metrics.gauge(
+            "tamis_requests_in_flight", "being answered", "", lambda: float(admission.in_flight)
+        )
+        metrics.gauge(
+            "tamis_requests_wait", "before anybody looks at them", "s", lambda: admission.wait_s
+        )
+        metrics.counter("tamis_requests_refused", "as too many", lambda: float(admission.refused))
+        triton = self._triton
+        if triton is None:
+            return
+        metrics.gauge(
+            "tamis_ranker_endpoint_open",
+            "1 where a server's breaker keeps calls away",
+            "",
+            lambda: {each.address: float(not each.breaker.passes) for each in triton.endpoints},
+            ("endpoint",),
+        )
+        metrics.counter(
+            "tamis_ranker_breaker_openings",
+            "of a server's breaker",
+            lambda: {each.address: float(each.breaker.openings) for each in triton.endpoints},
+            ("endpoint",),
+        )
+        metrics.counter("tamis_ranker_hedges", "second tries", lambda: float(triton.hedges))
+
     def _bundle_info(self) -> Mapping[str, float]:
         return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
 
     def _measures(self) -> Measures:
-        return self._engines.current.measures() if self._engines.swaps else Measures({}, {})
+        return self._engines.current.measures() if self._engines.swaps else Measures({}, {}, 1.0)
 
     def _live_items(self) -> float:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0

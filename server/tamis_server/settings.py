@@ -238,6 +238,19 @@ class RerankingSettings(_Section):
     pool: int = Field(5, ge=1, le=100, description="MMR chooses among pool x page size candidates")
 
 
+class ProtectionSettings(_Section):
+    target_s: float = Field(
+        0.1, gt=0, description="99 of 100 answers in this time, or fewer candidates are ranked"
+    )
+    least_quality: float = Field(
+        0.2, gt=0, le=1, description="never less than this share of ranking.candidates"
+    )
+    wait_s: float = Field(
+        0.1, gt=0, description="requests that would wait longer than about this are refused"
+    )
+    max_in_flight: int = Field(1000, ge=1, description="requests answered at once, at most")
+
+
 class MetricsSettings(_Section):
     listen: str = Field(
         "", pattern=r"^$|^.*:\d+$", description="host:port of /metrics for Prometheus; empty: none"
@@ -264,6 +277,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     ranking: RankingSettings = RankingSettings()
     reranking: RerankingSettings = RerankingSettings()
+    protection: ProtectionSettings = ProtectionSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
