@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.embedding.embed import EmbedConfig
+from tamis_pipeline.neighbours import NeighboursConfig
 from tamis_pipeline.rankers import objectives
 from tamis_pipeline.rankers.boosted import BoostedConfig
 from tamis_pipeline.rankers.deepfm import DeepFMConfig
@@ -60,9 +61,10 @@ class PopularityConfig(_Section):
 
 
 class RetrievalConfig(_Section):
-    """The models that give items and queries their vectors."""
+    """The models that say what is near to whom, and what goes with what."""
 
     two_tower: TwoTowerConfig = TwoTowerConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
 
 
 class RankingConfig(_Section):

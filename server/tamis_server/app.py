@@ -26,7 +26,7 @@ from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
 from tamis_server.adapters.embedded.content import ClipEncoder
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
-from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
@@ -39,6 +39,7 @@ from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
 from tamis_server.adapters.embedded.sources import (
     AroundAnchors,
     AroundRecent,
+    OftenTogether,
     Personal,
     Sought,
     fresh,
@@ -165,7 +166,7 @@ def build_engine(
         around_recent.append(Quota(recent, wanted.content, weight, timeout))
         anchors = AroundAnchors(alike, source=Source.CONTENT)
         around_anchors.append(Quota(anchors, wanted.related, weight, timeout))
-    query_encoding = QueryEncoding(PooledQueryEncoder(bundle))
+    query_encoding = QueryEncoding(AttentiveQueryEncoder(bundle))
     hydration = Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER)
     recommend = Funnel(
         preparations=[
@@ -178,6 +179,12 @@ def build_engine(
             retrieval(
                 Quota(Personal(nearest), wanted.personal, wanted.personal_weight, timeout),
                 Quota(AroundRecent(nearest), wanted.recent, wanted.recent_weight, timeout),
+                Quota(
+                    OftenTogether(bundle.neighbours),
+                    wanted.together,
+                    wanted.together_weight,
+                    timeout,
+                ),
                 Quota(popular_items, wanted.popular, wanted.popular_weight, timeout),
                 Quota(fresh_items, wanted.fresh, wanted.fresh_weight, timeout),
                 Quota(trending_items, wanted.trending, wanted.trending_weight, timeout),

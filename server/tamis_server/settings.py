@@ -176,6 +176,7 @@ class EventsSettings(_Section):
 class RetrievalSettings(_Section):
     personal: int = Field(300, ge=0, le=10_000, description="candidates near the query vector")
     recent: int = Field(150, ge=0, le=10_000, description="candidates around recent items")
+    together: int = Field(300, ge=0, le=10_000, description="candidates often met with the user's")
     popular: int = Field(100, ge=1, le=10_000)
     fresh: int = Field(50, ge=0, le=10_000)
     trending: int = Field(100, ge=0, le=10_000, description="candidates many do something with now")
@@ -187,6 +188,7 @@ class RetrievalSettings(_Section):
     related: int = Field(200, ge=1, le=10_000, description="candidates of RelatedItems")
     personal_weight: float = Field(1.0, ge=0)
     recent_weight: float = Field(0.7, ge=0)
+    together_weight: float = Field(1.0, ge=0)
     popular_weight: float = Field(0.3, ge=0)
     fresh_weight: float = Field(0.2, ge=0)
     trending_weight: float = Field(0.2, ge=0)

@@ -72,7 +72,7 @@ def test_a_bundle_holds_content_vectors_and_the_clip_that_made_them(
     np.testing.assert_allclose(found[:1], wanted, atol=1e-6)
 
 
-def test_a_new_picture_makes_new_vectors_and_needs_no_new_training(
+def test_a_new_picture_makes_one_new_vector_and_nothing_else_is_encoded(
     data: Path, config: PipelineConfig, tmp_path: Path
 ) -> None:
     console = Console(file=StringIO(), width=120)
