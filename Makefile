@@ -57,7 +57,7 @@ $(TRITON)/.installed: $(wildcard tools/triton_local/*.txt)
 		--target $(TRITON)/wheel --requirement tools/triton_local/server.txt
 	@touch $@
 
-triton-for-tests: # CI must have it; elsewhere its tests are skipped, and say so
+triton-for-tests: ## Install Triton where CI must have it; elsewhere its tests are skipped, and say so
 	@$(MAKE) --no-print-directory triton-install \
 		|| { test -z "$$CI" || exit 1; echo "SKIPPED (1): no Triton server could be installed"; }
 

@@ -67,8 +67,9 @@ class Pipeline:
             settings=[config.dataset, config.split, config.popularity, config.seed],
             code=[preparation],
         )
-        for problem, count in prepared.value.data.problems.items():
-            self._progress.note(f"{count} {problem}")
+        data = prepared.value.data
+        for what, count in (*data.problems.items(), *data.noted.items()):
+            self._progress.note(f"{count} {what}")
         return prepared
 
     @cached_property
@@ -152,8 +153,16 @@ class Pipeline:
         seen, drifted = self.statistics.value, self._drift(out)
 
         def run(manifest: Manifest) -> dict[str, str]:
-            records = tuple(self._work.records.values())
-            made = Run.of(manifest, self._config, self._source, self.inputs, records, seen, drifted)
+            made = Run.of(
+                manifest,
+                self._config,
+                self._source,
+                self.inputs,
+                self.read.value.data,
+                tuple(self._work.records.values()),
+                seen,
+                drifted,
+            )
             return {RUN: made.model_dump_json(indent=1) + "\n"}
 
         with self._progress.stage("seal"):

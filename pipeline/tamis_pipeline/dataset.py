@@ -61,7 +61,8 @@ class HeldOut:
 class Dataset:
     """items: as in a bundle's items.parquet; user_ids: by number; problems: how many rows of the
     source were dropped, or mended, and why; profiles: user_id and attributes, one row for each of
-    user_ids, null where nothing is known; held_out: where the data set comes with its own."""
+    user_ids, null where nothing is known; held_out: where the data set comes with its own; noted:
+    what is used although something is missing, and how often."""
 
     name: str
     items: pa.Table
@@ -72,6 +73,7 @@ class Dataset:
     profiles: pa.Table | None = None
     profile_attributes: tuple[Attribute, ...] = ()
     held_out: HeldOut | None = None
+    noted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,23 @@ def assemble(name: str, tables: Tables) -> Dataset:
         profiles,
         profile_attributes,
         None if tables.held_out is None else _held_out(tables.held_out, number_of, row_of),
+        _noted(table, tables.interactions, events),
     )
+
+
+def _noted(items: pa.Table, given: pl.DataFrame, events: pl.DataFrame) -> dict[str, int]:
+    table = pl.DataFrame(items.select(["title", "text", "image"]))
+    each = events.group_by("user").len()
+    times = given.select(seconds(given, "interactions", "timestamp")).to_series()
+    counts = {
+        "items without title and text (known by attributes and picture)": table.select(
+            ((pl.col("title") == "") & (pl.col("text") == "")).sum()
+        ).item(),
+        "items without a picture (known by attributes and text)": table["image"].null_count(),
+        "users of one interaction (nothing to learn a taste from)": int((each["len"] == 1).sum()),
+        "interactions earlier than the one before (sorted)": int((times.diff() < 0).sum()),
+    }
+    return {what: count for what, count in counts.items() if count}
 
 
 def _profiles(
@@ -165,7 +183,18 @@ def _clean_items(items: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
     counts["items with the id of another (the first is kept)"] = len(known) - len(unique)
     if unique.is_empty():
         raise DatasetRejected("items: there is none")
-    return unique
+    return _finite(unique, counts)
+
+
+def _finite(items: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
+    """NaN and infinities of attributes as what they are to any model: missing."""
+    for name, kind in items.schema.items():
+        if kind.is_float() and name not in OWN_COLUMNS:
+            strange = items[name].is_not_null() & ~items[name].is_finite().fill_null(True)
+            reason = f"items whose {name} is no finite number (taken as missing)"
+            counts[reason] = int(strange.sum())
+            items = items.with_columns(pl.when(~strange).then(pl.col(name)).alias(name))
+    return items
 
 
 def _clean_interactions(
@@ -262,12 +291,28 @@ def seconds(frame: pl.DataFrame, table: str, name: str) -> pl.Expr:
     if kind.is_numeric():
         return column.cast(pl.Float64)
     if kind == pl.String:
-        column, kind = column.str.to_datetime(time_zone="UTC", strict=False), pl.Datetime("us")
+        column, kind = iso_time(column), pl.Datetime("us")
     if isinstance(kind, pl.Datetime | pl.Date):
         return column.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64) / 1e6
     raise DatasetRejected(
         f"{table}: column {name} is {kind}; a time is a number (Unix seconds), a timestamp "
         "or ISO text"
+    )
+
+
+def iso_time(column: pl.Expr) -> pl.Expr:
+    """Datetime of ISO 8601 text, each value in its own form; null where it is none."""
+    text = column.str.strip_chars().str.replace("[Tt]", " ").str.replace("[zZ]$", "+00:00")
+    days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+    clocks = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+
+    def moment(form: str) -> pl.Expr:
+        return text.str.to_datetime(form, time_unit="us", strict=False)
+
+    return pl.coalesce(
+        *(moment(f"{clock}%#z") for clock in clocks),
+        *(moment(clock).dt.replace_time_zone("UTC") for clock in clocks),
+        days.dt.replace_time_zone("UTC"),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of linux/fs.h
 
 
 @contextmanager
@@ -56,9 +59,24 @@ def _sync(directory: Path) -> None:
 
 
 def _replace(temporary: Path, out: Path) -> None:
-    # rename can't replace a directory that has content: move the old one aside first
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    if out.exists():
+    if not out.exists():
+        temporary.rename(out)
+    elif _exchange(temporary, out):
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        # rename can't replace a directory that has content: move the old one aside first
+        old = out.with_name(f".{out.name}.{os.getpid()}.old")
         out.rename(old)
-    temporary.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+        temporary.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places at once, so that ``other`` is always there; False where the
+    system (other than Linux) or the file system can't."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    names = (os.fsencode(one), os.fsencode(other))
+    return bool(rename(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)

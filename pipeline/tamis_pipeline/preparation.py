@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +43,27 @@ def prepare(source: Path, config: PipelineConfig) -> Prepared:
     items = data.items.num_rows
     counts = decayed_counts(parts.train, items, float("inf"))
     return Prepared(
-        data,
+        replace(data, noted={**data.noted, **unseen_values(data, counts > 0)}),
         parts,
         decayed_counts(parts.train, items, config.popularity.half_life_days),
         item_fields(data, counts),
     )
+
+
+def unseen_values(data: Dataset, met: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """How many items have a category or tag that no item met in training has, by attribute.
+
+    met: bool[items].
+    """
+    found = {}
+    for attribute in data.attributes:
+        if attribute.kind in {"category", "tags"}:
+            values = data.items.column(attribute.name).to_pylist()
+            several = [each if isinstance(each, list) else [each] for each in values]
+            known = {v for own, m in zip(several, met, strict=True) if m for v in own or ()}
+            new = sum(any(v is not None and v not in known for v in own) for own in several)
+            found[f"items whose {attribute.name} was never met in training (unknown)"] = new
+    return {what: count for what, count in found.items() if count}
 
 
 def decayed_counts(events: Interactions, items: int, half_life_days: float) -> Float32:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tamis_pipeline import provenance
 from tamis_pipeline.config import ConfigRejected, PipelineConfig
+from tamis_pipeline.dataset import Dataset
 from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.workspace import StageRecord
 from tamis_server.bundles.manifest import Manifest
@@ -29,8 +30,10 @@ class InputsDiffer(TamisError):
 
 class Run(BaseModel):
     """config: all of it, the seed too; source: where the input was, as the command named it;
-    inputs, outputs: SHA-256 by file name; code: digest of the pipeline's source; commit: of git,
-    null outside a checkout; statistics: of the input; drift: what of it was out of bounds."""
+    inputs, outputs: SHA-256 by file name; left_out: rows dropped or mended, by reason and rule;
+    noted: what was used although something is missing; code: digest of the pipeline's source;
+    commit: of git, null outside a checkout; statistics: of the input; drift: what of it was out of
+    bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,6 +42,8 @@ class Run(BaseModel):
     config: dict[str, Any]
     source: str
     inputs: dict[str, str]
+    left_out: dict[str, int]
+    noted: dict[str, int]
     code: str
     commit: str | None
     python: str
@@ -55,6 +60,7 @@ class Run(BaseModel):
         config: PipelineConfig,
         source: Path,
         inputs: dict[str, str],
+        data: Dataset,
         stages: tuple[StageRecord, ...],
         statistics: Statistics,
         drift: tuple[str, ...],
@@ -65,6 +71,8 @@ class Run(BaseModel):
             config=config.model_dump(mode="json"),
             source=str(source),
             inputs=inputs,
+            left_out=dict(data.problems),
+            noted=dict(data.noted),
             code=provenance.code("tamis_pipeline.build"),
             commit=provenance.commit(),
             python=platform.python_version(),

@@ -32,6 +32,7 @@ from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
 from tamis_server.adapters.embedded.histories import BundleHistories
 from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.item_tower import item_tower
 from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
 from tamis_server.adapters.embedded.merging import AsFound, ReciprocalRankMerger
 from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
@@ -49,6 +50,7 @@ from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.bundles.loader import Bundle, Content, load
 from tamis_server.bundles.manifest import CLIP, CONTENT
+from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.candidates import DegradationLevel, Source
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
@@ -60,6 +62,7 @@ from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.rankers import deep_ranker, open_triton
 from tamis_server.settings import (
+    BundleSettings,
     EventsSettings,
     RankingSettings,
     RetrievalSettings,
@@ -145,7 +148,7 @@ def build_engine(
         popular_items,
         fresh_items,
         trending_items,
-        tower=None,
+        tower=item_tower(bundle),
         space="" if isinstance(encoder, str) else encoder.space,
     )
     nearest = NearestWithLive(base, lambda: live.rows)
@@ -311,14 +314,22 @@ def _info(bundle: Bundle) -> BundleInfo:
     )
 
 
+def _origin(settings: BundleSettings) -> Origin:
+    if settings.path is not None and settings.url is not None:
+        raise SettingsError("settings bundle.path and bundle.url: one of them, not both")
+    if settings.url is not None:
+        return Mirror(settings.url, settings.cache)
+    if settings.path is None:
+        raise SettingsError("setting bundle.path: the directory of a bundle must be given")
+    return Directory(settings.path)
+
+
 class Application:
     """A server with all that it serves, from start to drain."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.bundle.path is None:
-            raise SettingsError("setting bundle.path: the directory of a bundle must be given")
         self._settings = settings
-        self._path: Path = settings.bundle.path
+        self._origin = _origin(settings.bundle)
         self._started = time.monotonic()
         self._metrics = Metrics()
         stores = open_stores(settings.state)
@@ -348,11 +359,11 @@ class Application:
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, CannotListen,
-        CannotExpose and EventLogUnusable."""
+        """Load, listen and serve; returns the port. Raises BundleRejected, DependencyFailed,
+        CannotListen, CannotExpose and EventLogUnusable."""
         self._measure()
         await self._live.start()
-        await self._engines.activate(self._path)
+        await self._engines.activate(await asyncio.to_thread(self._origin.locate))
         self._event_log.start()
         self._trends = asyncio.create_task(self._follow_trends())
         port = await self._server.start(self._settings.server.listen)
@@ -377,7 +388,7 @@ class Application:
         follower = None
         if self._settings.bundle.watch_s > 0:
             follower = loop.create_task(
-                self._engines.follow(self._path, self._settings.bundle.watch_s)
+                self._engines.follow(self._origin, self._settings.bundle.watch_s)
             )
         await stopped.wait()
         log.info("draining")
@@ -390,7 +401,7 @@ class Application:
 
     async def reload(self) -> None:
         """Serve the bundle now in the directory; a refused one is logged and the old one stays."""
-        await self._engines.refresh(self._path)
+        await self._engines.refresh(self._origin)
 
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""

@@ -57,6 +57,12 @@ class ServerSettings(_Section):
 
 class BundleSettings(_Section):
     path: Path | None = Field(None, description="directory of the bundle to serve")
+    url: str | None = Field(
+        None, description="s3://bucket/prefix of published bundles, in place of path"
+    )
+    cache: Path = Field(
+        Path(".cache/bundles"), description="directory for bundles that url is fetched into"
+    )
     watch_s: float = Field(
         5.0, ge=0, description="how often to look for a new one; 0: on SIGHUP only"
     )

@@ -13,14 +13,18 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from support.servers import running
+from tamis_client import AsyncTamisClient
 from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.gates import NotPromoted
 from tamis_pipeline.publish import DirectoryBundles, Store, publish, store_of
 from tamis_pipeline.synthetic import random_parts
+from tamis_server.app import Application
 from tamis_server.bundles.loader import load
 from tamis_server.bundles.manifest import EVALUATION, MANIFEST, VECTORS, read_manifest
 from tamis_server.bundles.s3 import CURRENT, S3Bundles
 from tamis_server.domain.errors import BundleRejected, DependencyFailed
+from tamis_server.settings import SettingsError, load_settings
 
 MARGINS = {"quality": 0.01}
 BUCKET, PREFIX = "models", "shop/live"
@@ -173,6 +177,44 @@ def test_the_manifest_is_the_last_of_a_bundle_and_the_pointer_the_last_of_all(
     times = {each.key.rsplit("/", 1)[1]: each.last_modified for each in objects}
     assert times[CURRENT] == max(times.values())
     assert times[MANIFEST] >= max(times[name] for name in times if name not in (CURRENT, MANIFEST))
+
+
+async def test_a_server_follows_what_is_published_to_s3(
+    s3: S3Bundles,
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = tmp_path / "cache"
+    sections = {"bundle": {"url": s3.url, "cache": cache, "watch_s": 0}}
+    publish(bundles["good"], s3, MARGINS)
+    async with (
+        running(bundles["good"], sections) as server,
+        AsyncTamisClient(server.target, timeout_s=5.0) as client,
+    ):
+        assert (await client.recommend()).bundle_id == id_of(bundles["good"])
+        with monkeypatch.context() as patched:
+            patched.setattr(S3Bundles, "current", _unreachable)
+            await server.application.reload()
+        assert (await client.recommend()).bundle_id == id_of(bundles["good"])
+        assert "unreachable" in (await client.status()).last_rejection
+        for name in ("better", "bad"):
+            publish(bundles[name], s3, MARGINS, force=True)
+            await server.application.reload()
+            assert (await client.recommend()).bundle_id == id_of(bundles[name])
+    kept = {path.name for path in cache.iterdir()}
+    assert kept == {id_of(bundles["better"]), id_of(bundles["bad"])}, "the one before, and no more"
+
+
+def _unreachable(store: S3Bundles) -> str:
+    raise DependencyFailed(store.url, "unreachable")
+
+
+async def test_a_server_is_told_to_serve_a_directory_or_s3_but_not_both(
+    bundles: dict[str, Path],
+) -> None:
+    with pytest.raises(SettingsError, match=r"bundle\.path and bundle\.url: one of them"):
+        Application(load_settings(None, {"bundle": {"path": bundles["good"], "url": "s3://b"}}))
 
 
 def test_a_store_that_can_not_be_reached_is_named(

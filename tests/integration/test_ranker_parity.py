@@ -20,10 +20,12 @@ from tamis_pipeline.twotower import Towers
 from tamis_server.adapters.embedded import deepfm as adapter
 from tamis_server.adapters.embedded import features as hydration
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
+from tamis_server.adapters.embedded.features import ColumnFeatures
+from tamis_server.adapters.ranking_inputs import RankingInputs
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates
-from tamis_server.domain.context import Event, EventKind
+from tamis_server.domain.context import Event, EventKind, RequestContext
 from tamis_server.domain.errors import BundleRejected
 
 ITEMS, USERS = 400, 40
@@ -128,6 +130,7 @@ class Seen:
     def __init__(self, patched: pytest.MonkeyPatch) -> None:
         self.user: tuple[np.ndarray, np.ndarray] | None = None
         self.query: np.ndarray | None = None
+        self.ctx = request()
         self.cross: dict[int, np.ndarray] = {}
         user_features, cross_features = features.user_features, features.cross_features
 
@@ -141,6 +144,13 @@ class Seen:
             self.cross = dict(zip(rows.tolist(), found, strict=True))
             return found
 
+        columns = ColumnFeatures.columns
+
+        async def hydrate(self_: Any, ctx: RequestContext, rows: Any) -> Any:
+            self.ctx = ctx
+            return await columns(self_, ctx, rows)
+
+        patched.setattr(ColumnFeatures, "columns", hydrate)
         patched.setattr(adapter.features, "user_features", user)
         patched.setattr(hydration, "cross_features", cross)
 
@@ -176,12 +186,31 @@ async def test_features_while_serving_are_those_of_training(
         if (time, item) in moments:
             await shop.engine.recommend.run(request(ids[user], 20, now=time))
             which = np.array([moments[time, item]])
-            candidates += compare(seen, exposed(shop.bundle, asked.take(which)))
+            exposure = exposed(shop.bundle, asked.take(which))
+            candidates += compare(seen, exposure)
+            compare_history(shop.bundle, seen.ctx, exposure)
             compared += 1
         event = Event(f"e{time}-{user}-{item}", ids[user], f"item-{item}", EventKind(kind), time)
         assert (await shop.store.record([event])).all()
     assert compared > 50
     assert candidates > 1_000
+
+
+def compare_history(bundle: Bundle, ctx: RequestContext, exposure: Exposures) -> None:
+    """What sequence models read of the past, as served and as trained."""
+    data = training.batch_of(exposure)
+    names = ("history_fields", "history_dense", "history_kinds", "history_ages")
+    length = exposure.history_items.shape[1]
+    served = RankingInputs(bundle, names, length, features.log_popularity(bundle.popularity)).of(
+        ctx, Candidates()
+    )
+    tables = tables_of(bundle)
+    np.testing.assert_array_equal(served["history_kinds"], data.history_kinds[0])
+    np.testing.assert_array_equal(served["history_ages"], data.history_ages[0])
+    np.testing.assert_array_equal(served["history_fields"], tables.fields[data.history_items[0]])
+    np.testing.assert_array_equal(
+        served["history_dense"], tables.all_dense()[data.history_items[0]]
+    )
 
 
 def compare(seen: Seen, exposure: Exposures) -> int:

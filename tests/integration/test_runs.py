@@ -26,11 +26,13 @@ hidden = 16
 history = 10
 batch = 256
 epochs = 1
+[ranking.exposures]
+neighbours = 50
 [ranking.deepfm]
 embedding = 8
 hidden = [32, 16, 16]
+[ranking.deepfm.training]
 epochs = 1
-neighbours = 50
 """
 
 

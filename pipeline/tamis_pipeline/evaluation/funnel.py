@@ -124,7 +124,7 @@ def stages(traces: Sequence[pb.Trace]) -> list[dict[str, Any]]:
             total = sums.setdefault(stage.stage, defaultdict(float))
             total["in"] += stage.candidates_in
             total["out"] += stage.candidates_out
-            for name, count in stage.counts.items():
+            for name, count in sorted(stage.counts.items()):  # a map of protobuf has no order
                 total[f"count {name}"] += count
     return [
         {"stage": name, **{key: value / len(traces) for key, value in total.items()}}

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from tamis_pipeline.dataset import DatasetRejected, require
+from tamis_pipeline.readers.columns import checked
 
 
 def exists(directory: Path, name: str) -> bool:
@@ -15,15 +16,18 @@ def exists(directory: Path, name: str) -> bool:
 
 
 def read_table(directory: Path, name: str) -> pl.DataFrame:
-    """``name``.parquet or ``name``.csv, as it is. Raises DatasetRejected."""
+    """``name``.parquet or ``name``.csv, as it is. Raises DatasetRejected, for a column of the wrong
+    type with its row."""
     parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
     try:
         if parquet.is_file():
-            return pl.read_parquet(parquet)
+            return checked(pl.read_parquet(parquet), parquet)
         if csv.is_file():
             ids = ("user_id", "item_id", "title", "text", "image")
             overrides = dict.fromkeys(ids, pl.String)
-            return pl.read_csv(csv, infer_schema_length=10_000, schema_overrides=overrides)
+            # all rows decide a column's type: one that comes late is to be found, not to fail
+            frame = pl.read_csv(csv, infer_schema_length=None, schema_overrides=overrides)
+            return checked(frame, csv)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DatasetRejected(f"{directory / name}: {str(error).splitlines()[0]}") from None
     raise DatasetRejected(f"{directory}: neither {parquet.name} nor {csv.name} is there")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tamis_server.bundles.manifest import read_manifest
-from tamis_server.domain.errors import BundleRejected, ContractViolation
+from tamis_server.bundles.mirror import Origin
+from tamis_server.domain.errors import BundleRejected, ContractViolation, DependencyFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -60,15 +61,16 @@ class Swapper(Generic[T]):
             self.last_rejection = ""
             self.swaps += 1
 
-    async def follow(self, directory: Path, interval_s: float) -> None:
-        """Activate whatever bundle appears in ``directory``, for ever; refusals are logged once."""
+    async def follow(self, origin: Origin, interval_s: float) -> None:
+        """Activate whatever bundle ``origin`` has, for ever; refusals are logged once."""
         while True:
             await asyncio.sleep(interval_s)
-            await self.refresh(directory)
+            await self.refresh(origin)
 
-    async def refresh(self, directory: Path) -> None:
-        """Activate the bundle in ``directory`` if it is another than the one served."""
+    async def refresh(self, origin: Origin) -> None:
+        """Activate the bundle that ``origin`` has if it is another than the one served."""
         try:
+            directory = await asyncio.to_thread(origin.locate)
             bundle_id = read_manifest(directory).bundle_id
             if bundle_id in (self._served, self._refused):
                 return
@@ -78,7 +80,7 @@ class Swapper(Generic[T]):
             except BundleRejected:
                 self._refused = bundle_id
                 raise
-        except BundleRejected as error:
+        except (BundleRejected, DependencyFailed) as error:
             if str(error) != self.last_rejection or not self._refused:
-                log.error("bundle in %s refused, keeping the one served: %s", directory, error)
+                log.error("the next bundle can't be served, keeping the one that is: %s", error)
             self.last_rejection = str(error)

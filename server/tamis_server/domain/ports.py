@@ -250,8 +250,21 @@ class CatalogueStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where items belong.
+
+    vectors float32[n, d], unit length; fields int32[n, fields], the ranker's; histories
+    float32[n, e]: what it says of users that they met them.
+    """
+
+    vectors: Vectors
+    fields: npt.NDArray[np.int32]
+    histories: Vectors
+
+
 class ItemTower(Protocol):
     """Places items that training did not meet, by what they are."""
 
-    def place(self, items: Sequence[Item], content: Vectors) -> Vectors:
-        """float32[n, d], unit length; content float32[n, c], zero rows where it is not known."""
+    def place(self, items: Sequence[Item], content: Vectors) -> Placement:
+        """content float32[n, c]: how they look and read, zero rows where that is not known."""

@@ -6,10 +6,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tamis_kernels import dot_rows, select, top_k
 from tamis_server.adapters.embedded.availability import AvailableRows
@@ -17,25 +16,38 @@ from tamis_server.adapters.embedded.catalogue import BundleCatalogue
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
 from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.neighbourhood import Neighbourhood
 from tamis_server.adapters.embedded.sources import Ordered
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Keys, Rows, Scored, Scores, Vectors
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert
 from tamis_server.domain.context import Eligible
-from tamis_server.domain.ports import Item, ItemTower
+from tamis_server.domain.ports import ItemTower, Placement
 
 log = logging.getLogger(__name__)
 _QUARANTINE_S = 60.0  # before a row becomes another item's: requests that know it have ended
-_NEIGHBOURS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An upsert in its row: position among those due; base: its row in the bundle or -1."""
+
+    position: int
+    upsert: Upsert
+    base: int
+    row: int
+    vector: Vectors
+    content: Vectors
 
 
 class LiveItems:
     """Puts changes of the catalogue into the tables of one engine.
 
     A changed item of the bundle gets a row of its own and the bundle's row is hidden. What training
-    would have learnt of a new item (its place in histories, its fields) comes from its neighbours.
-    A bundle whose data is newer than an upsert has it already.
+    would have learnt of a new item (its place in histories, its fields) comes from the item tower,
+    or where the bundle has none from its neighbours. A bundle whose data is newer than an upsert
+    has it already.
     """
 
     def __init__(
@@ -57,7 +69,7 @@ class LiveItems:
         self._catalogue = catalogue
         self._available = available
         self._eligibility = eligibility
-        self._nearest = nearest
+        self._neighbourhood = Neighbourhood(bundle, nearest)
         self._ranker = ranker
         self._popular = popular
         self._fresh = fresh
@@ -68,7 +80,6 @@ class LiveItems:
         self._row: dict[int, int] = {}
         self._free: deque[tuple[float, int]] = deque()
         self._next = bundle.manifest.items
-        self._codes: dict[int, dict[Any, int]] | None = None
         self.rows: Rows = np.empty(0, np.int32)
         self.content_rows: Rows = np.empty(0, np.int32)  # of them those with a content vector
         self.refused = 0
@@ -126,11 +137,24 @@ class LiveItems:
     def _put(self, upserts: list[Upsert]) -> None:
         keys = np.array([upsert.key for upsert in upserts], np.uint64)
         base_rows = self._catalogue.bundle_rows_of(keys).tolist()
-        placed: list[tuple[Upsert, int, int, Vectors]] = []
-        for upsert, base in zip(upserts, base_rows, strict=True):
-            if base >= 0 and upsert.time <= self._bundle.manifest.as_of:
-                continue
-            vector = self._vector(upsert, base)
+        as_of = self._bundle.manifest.as_of
+        due = [
+            (upsert, base)
+            for upsert, base in zip(upserts, base_rows, strict=True)
+            if base < 0 or upsert.time > as_of
+        ]
+        contents = [self._content(upsert, base) for upsert, base in due]
+        placement = None
+        if self._tower is not None and due:
+            items = [upsert.item for upsert, _ in due]
+            placement = self._tower.place(items, np.stack(contents))
+        placed: list[_Placed] = []
+        for position, (upsert, base) in enumerate(due):
+            vector = upsert.vector
+            if not vector.shape[0] and base >= 0:
+                vector = self._bundle.vectors[base]
+            elif not vector.shape[0] and placement is not None:
+                vector = placement.vectors[position]
             if vector.shape[0] != self._bundle.manifest.dim:
                 self._refuse(upsert, f"its vector is {vector.shape[0]} wide")
                 continue
@@ -138,22 +162,9 @@ class LiveItems:
             if row is None:
                 self._refuse(upsert, f"all {self.capacity} live rows are taken")
                 continue
-            placed.append((upsert, row, base, vector))
+            placed.append(_Placed(position, upsert, base, row, vector, contents[position]))
         if placed:
-            self._fill(placed)
-
-    def _vector(self, upsert: Upsert, base: int) -> Vectors:
-        """float32[d]; of another width, or float32[0], where it is of no use here."""
-        if upsert.vector.shape[0]:
-            return upsert.vector
-        if base >= 0:
-            vector: Vectors = self._bundle.vectors[base]
-            return vector
-        if self._tower is None:
-            return upsert.vector
-        placed = self._tower.place([upsert.item], self._content(upsert, base)[None, :])
-        found: Vectors = placed[0]
-        return found
+            self._fill(placed, placement)
 
     def _content(self, upsert: Upsert, base: int) -> Vectors:
         """float32[c], zero where nothing is known of how the item looks and reads."""
@@ -177,38 +188,36 @@ class LiveItems:
             self._row[key] = row
         return row
 
-    def _fill(self, placed: list[tuple[Upsert, int, int, Vectors]]) -> None:
+    def _fill(self, placed: list[_Placed], placement: Placement | None) -> None:
         bundle = self._bundle
-        rows = np.array([row for _, row, _, _ in placed], np.int32)
-        base = np.array([base for _, _, base, _ in placed], np.int32)
-        vectors = np.stack([vector for *_, vector in placed]).astype(np.float32)
-        created = np.array([upsert.created_at for upsert, *_ in placed])
+        rows = np.array([each.row for each in placed], np.int32)
+        base = np.array([each.base for each in placed], np.int32)
+        vectors = np.stack([each.vector for each in placed]).astype(np.float32)
+        created = np.array([each.upsert.created_at for each in placed])
+        items = [each.upsert.item for each in placed]
         known = base >= 0
         popularity = np.where(known, bundle.popularity[base], np.float32(0))
-        neighbours = self._nearest.neighbours(vectors, _NEIGHBOURS)
+        if placement is None:
+            fields, histories = self._neighbourhood.around(items, vectors)
+        else:
+            positions = [each.position for each in placed]
+            fields, histories = placement.fields[positions], placement.histories[positions]
         bundle.vectors[rows] = vectors
         bundle.popularity[rows] = popularity
+        bundle.item_fields[rows] = fields
         bundle.item_dense[rows] = features.item_dense(
             popularity, created, bundle.manifest.as_of, self._most_popular
         )
         table = bundle.encoder["history_table"]
-        for (upsert, row, before, _), near in zip(placed, neighbours, strict=True):
-            weights = np.exp(10.0 * (near.scores - near.scores.max(initial=-1.0)))
-            weights /= weights.sum() or 1.0
-            table[row] = table[before] if before >= 0 else weights @ table[near.rows]
-            bundle.item_fields[row] = self._fields(upsert.item, near.rows, weights)
-            self._catalogue.put(row, upsert.key, upsert.item)
-            self._eligibility.put(row, upsert.item.attributes)
+        table[rows] = np.where(known[:, None], table[base], histories)
+        for row, each in zip(rows.tolist(), placed, strict=True):
+            self._catalogue.put(row, each.upsert.key, each.upsert.item)
+            self._eligibility.put(row, each.upsert.item.attributes)
         self._ranker.refresh(rows)
         self.rows = np.union1d(self.rows, rows).astype(np.int32)
-        if bundle.content is not None:
-            content = np.stack([self._content(upsert, before) for upsert, _, before, _ in placed])
-            bundle.content.vectors[rows] = content
-            known_rows = rows[content.any(axis=1)]
-            others = np.setdiff1d(self.content_rows, rows)
-            self.content_rows = np.union1d(others, known_rows).astype(np.int32)
+        self._fill_content(rows, np.stack([each.content for each in placed]))
         hidden = base[known]
-        flags = np.array([upsert.item.available for upsert, *_ in placed], np.bool_)
+        flags = np.array([item.available for item in items], np.bool_)
         self._available.set(
             np.concatenate([hidden, rows]),
             np.concatenate([np.zeros(hidden.shape[0], np.bool_), flags]),
@@ -217,21 +226,12 @@ class LiveItems:
         age = np.maximum(bundle.manifest.as_of - created, 0.0) / features.DAY
         self._fresh.put(rows, (1.0 / (1.0 + age)).astype(np.float32))
 
-    def _fields(
-        self, item: Item, near: Rows, weights: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.int32]:
-        """The ranker's fields: by value where the bundle shows which code a value has, otherwise
-        what most of the neighbours have."""
-        if self._codes is None:
-            self._codes = _codes(self._bundle)
-        found = np.zeros(self._bundle.item_fields.shape[1], np.int32)
-        for column, field in enumerate(self._bundle.manifest.features.item_fields):
-            code = self._codes.get(column, {}).get(item.attributes.get(field.name))
-            if code is None and column not in self._codes and near.shape[0]:
-                votes = np.bincount(self._bundle.item_fields[near, column], weights)
-                code = int(votes.argmax())
-            found[column] = code or 0
-        return found
+    def _fill_content(self, rows: Rows, content: Vectors) -> None:
+        if self._bundle.content is None:
+            return
+        self._bundle.content.vectors[rows] = content
+        others = np.setdiff1d(self.content_rows, rows)
+        self.content_rows = np.union1d(others, rows[content.any(axis=1)]).astype(np.int32)
 
     def _refuse(self, upsert: Upsert, reason: str) -> None:
         self.refused += 1
@@ -272,19 +272,3 @@ def _best(scored: Scored, rows: Rows, scores: Scores, k: int) -> Scored:
     scores = np.concatenate([scored.scores, scores])
     best = top_k(scores, rows, k)
     return Scored(rows[best], scores[best])
-
-
-def _codes(bundle: Bundle) -> dict[int, dict[Any, int]]:
-    """Which code each value has, for the fields that are an attribute under the same name."""
-    kinds = {attribute.name: attribute.kind for attribute in bundle.manifest.attributes}
-    found: dict[int, dict[Any, int]] = {}
-    for column, field in enumerate(bundle.manifest.features.item_fields):
-        if kinds.get(field.name) in ("category", "boolean"):
-            values = bundle.items.column(field.name).to_pylist()
-            codes = bundle.item_fields[: len(values), column].tolist()
-            pairs = set(zip(values, codes, strict=True))
-            # a value too rare for a code of its own has 0, like a missing one
-            by_value = dict(pairs)
-            if len(by_value) == len(pairs):
-                found[column] = by_value
-    return found

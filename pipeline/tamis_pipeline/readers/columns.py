@@ -1,0 +1,112 @@
+"""Whether the columns of a data set's tables hold what they are to hold; else: file, column, row.
+
+What is missing is no matter here: it is dropped or mended and counted (``dataset.assemble``). A
+value of another type is: all others of its column would change their meaning with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from tamis_pipeline.dataset import DatasetRejected, iso_time
+
+_IDS = ("item_id", "user_id")
+_TEXTS = ("title", "text", "image", "event_type", "event_id", "session_id", "request_id")
+_TIMES = ("timestamp", "created_at", "received_at")
+_NUMBERS = ("value", "position")
+# of the texts in a column of a csv file so many are numbers: then it is one of numbers
+_MOSTLY = 0.9
+
+
+def checked(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """``frame`` as it was read from ``path``. Raises DatasetRejected, naming the first row (from 1,
+    without the header) whose value is of the wrong type."""
+    for column in frame.get_columns():
+        _rule(column.name)(column, path)
+    return frame
+
+
+def _rule(name: str) -> Callable[[pl.Series, Path], None]:
+    if name in _IDS:
+        return _identifier
+    if name in _TEXTS:
+        return _text
+    if name in _TIMES:
+        return _time
+    if name in _NUMBERS:
+        return _number
+    return _flag if name == "available" else _attribute
+
+
+def _identifier(column: pl.Series, path: Path) -> None:
+    if not (_is_text(column) or column.dtype.is_integer() or column.dtype == pl.Null):
+        _refuse(column, path, "an id is text or a whole number", column.is_not_null())
+
+
+def _text(column: pl.Series, path: Path) -> None:
+    if column.dtype.is_nested() or column.dtype == pl.Binary:
+        _refuse(column, path, "is to be text", column.is_not_null())
+
+
+def _time(column: pl.Series, path: Path) -> None:
+    what = "a time is a number (Unix seconds), a timestamp or ISO 8601 text"
+    if _is_text(column):
+        texts = column.cast(pl.String)
+        known = pl.select(iso_time(pl.lit(texts))).to_series().is_not_null()
+        _refuse(column, path, what, _filled(texts) & ~known)
+    elif not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
+        _refuse(column, path, what, column.is_not_null())
+
+
+def _number(column: pl.Series, path: Path) -> None:
+    if _is_text(column):
+        texts = column.cast(pl.String)
+        _refuse(column, path, "is to be a number", _filled(texts) & ~_numeric(texts))
+    elif not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        _refuse(column, path, "is to be a number", column.is_not_null())
+
+
+def _flag(column: pl.Series, path: Path) -> None:
+    what = "is to be true or false"
+    if column.dtype.is_numeric():
+        _refuse(column, path, what, column.is_not_null() & ~column.is_in([0, 1]))
+    elif column.dtype not in (pl.Boolean, pl.Null):
+        _refuse(column, path, what, column.is_not_null())
+
+
+def _attribute(column: pl.Series, path: Path) -> None:
+    if _is_text(column):
+        texts = column.cast(pl.String)
+        filled, numeric = _filled(texts), _numeric(texts)
+        if numeric.sum() >= _MOSTLY * max(int(filled.sum()), 1):
+            _refuse(column, path, "holds numbers otherwise", filled & ~numeric)
+    elif not (
+        column.dtype.is_numeric()
+        or column.dtype in (pl.Boolean, pl.Null, pl.List(pl.String), pl.List(pl.Null))
+    ):
+        what = "an attribute is text, a list of texts, a number or a boolean"
+        _refuse(column, path, what, column.is_not_null())
+
+
+def _is_text(column: pl.Series) -> bool:
+    return column.dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def _filled(texts: pl.Series) -> pl.Series:
+    return (texts.str.strip_chars() != "").fill_null(False)
+
+
+def _numeric(texts: pl.Series) -> pl.Series:
+    return texts.str.strip_chars().cast(pl.Float64, strict=False).is_not_null()
+
+
+def _refuse(column: pl.Series, path: Path, what: str, wrong: pl.Series) -> None:
+    """Raises DatasetRejected for the first row that is wrong, if there is one."""
+    row = wrong.fill_null(False).arg_max()
+    if row is not None and wrong[row]:
+        raise DatasetRejected(
+            f"{path}, column {column.name}, row {row + 1}: {column[row]!r} ({column.dtype}); {what}"
+        )

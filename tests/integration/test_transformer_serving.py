@@ -1,0 +1,98 @@
+"""A Transformer that the pipeline exports ranks in process, from the past that is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from support.engines import AS_OF, SPARE, Recorder, request
+from tamis_pipeline.bundle import write_bundle
+from tamis_pipeline.rankers import export, training
+from tamis_pipeline.rankers.exposures import Exposures, ItemTables
+from tamis_pipeline.rankers.transformer import Transformer, TransformerConfig
+from tamis_pipeline.synthetic import random_parts
+from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.app import build_engine
+from tamis_server.bundles import features
+from tamis_server.bundles.loader import Bundle, load
+from tamis_server.domain.candidates import DegradationLevel
+from tamis_server.domain.context import History
+from tamis_server.settings import RankingSettings, Settings, StateSettings
+from tamis_server.stores import open_stores
+
+HISTORY = 8
+
+
+async def test_a_transformer_in_process_ranks_as_it_was_trained_to(tmp_path: Path) -> None:
+    parts = random_parts(items=120, users=10, as_of=AS_OF)
+    schema, dim = parts.features, parts.vectors.shape[1]
+    model = Transformer(schema, dim, HISTORY, 2, TransformerConfig(width=16, heads=2))
+    rng = np.random.default_rng(0)
+    params = {
+        name: np.asarray(array) + rng.normal(size=array.shape, scale=0.1).astype(np.float32)
+        for name, array in model.initial(0).items()
+    }
+    exported = export.transformer(params, schema, 2)
+    write_bundle(replace(parts, models={"transformer/1/model.onnx": exported}), tmp_path / "b")
+    bundle = load(tmp_path / "b", spare=SPARE)
+    stores = open_stores(StateSettings(url=f"lmdb://{tmp_path / 'state'}", fsync="never"))
+    settings = Settings(ranking=RankingSettings(url="onnx://transformer", timeout_s=10.0))
+    engine = build_engine(bundle, stores.users, settings, Recorder())
+    slate = await engine.recommend.run(request("user-3", 20))
+    assert slate.level is DegradationLevel.FULL
+    assert len(slate.candidates) == 20
+    native = build_engine(bundle, stores.users, Settings(), Recorder())
+    other = await native.recommend.run(request("user-3", 20))
+    assert slate.candidates.scores.tolist() != other.candidates.scores.tolist()
+    expected = await jax_scores(bundle, model, params, slate.candidates.rows)
+    np.testing.assert_allclose(slate.candidates.scores, expected, atol=1e-4)
+
+
+async def jax_scores(
+    bundle: Bundle, model: Transformer, params: training.Params, rows: np.ndarray
+) -> np.ndarray:
+    """What the model gives in JAX for user-3 at the time of the bundle."""
+    past = next(user for user in bundle.users.to_pylist() if user["user_id"] == "user-3")
+    items, kinds = np.array(past["rows"], np.int32), np.array(past["kinds"], np.uint8)
+    times = np.array(past["times"])
+    fields, dense = features.user_features(
+        items,
+        times,
+        kinds,
+        AS_OF,
+        bundle.item_fields,
+        features.log_popularity(bundle.popularity),
+    )
+    query = await PooledQueryEncoder(bundle).encode(request(history=History(items, times, kinds)))
+    assert query is not None
+    cross = features.cross_features(bundle.vectors, rows, query, items, kinds)
+    latest = slice(None, -HISTORY - 1, -1)
+    count = min(HISTORY, items.shape[0])
+    history = np.full((1, HISTORY), -1, np.int32)
+    what = np.zeros((1, HISTORY), np.uint8)
+    when = np.zeros((1, HISTORY))
+    history[0, :count], what[0, :count], when[0, :count] = (
+        column[latest] for column in (items, kinds, times)
+    )
+    data = Exposures(
+        fields[None],
+        np.concatenate([dense, query])[None],
+        rows[None],
+        cross[None],
+        np.zeros(1, np.uint16),
+        history,
+        what,
+        features.ages(when, AS_OF),
+    )
+    n = bundle.manifest.items
+    tables = ItemTables(
+        bundle.item_fields[:n],
+        bundle.item_dense[:n],
+        bundle.popularity[:n],
+        features.log_popularity(bundle.popularity[:n]),
+        bundle.vectors[:n],
+    )
+    logits = training.predict(model, params, training.item_inputs(tables), data)[0]
+    return (1 / (1 + np.exp(-logits))).mean(axis=1)
