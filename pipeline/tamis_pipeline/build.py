@@ -1,7 +1,8 @@
 """The stages from a data set to an evaluated bundle, as a graph: each names what it works on.
 
-    read ─┬─ retrieval ─┬─ ranker ─┐
-          └─────────────┴──────────┴─ index ── evaluate ── seal
+    read ─┬─ retrieval ──┬─ ranker ─┐
+          ├─ neighbours ─┤          │
+          └──────────────┴──────────┴─ index ── evaluate ── seal
 
 A stage is a property: asking for one does what it needs and no more, and what is in the workspace
 already is not done again (see ``workspace``). To add a stage, write its function in a module of its
@@ -18,14 +19,14 @@ from typing import Any
 from tamis_pipeline import (
     bundle,
     leakage,
+    neighbours,
     preparation,
     provenance,
     ranking,
     statistics,
     twotower,
-    vocabulary,
 )
-from tamis_pipeline.bundle import BundleParts, seal, write_bundle
+from tamis_pipeline.bundle import BundleParts, ItemTowerParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.drift import drift
 from tamis_pipeline.evaluation import report
@@ -38,6 +39,9 @@ from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
 from tamis_pipeline.workspace import Kept, Workspace, open_workspace
 from tamis_server.bundles.manifest import Manifest
+from tamis_server.bundles.neighbours import Neighbours
+
+Together = tuple[Neighbours, Neighbours]  # of what towers learn from; of all training
 
 
 class Pipeline:
@@ -90,7 +94,7 @@ class Pipeline:
             "retrieval",
             lambda: twotower.train(
                 prepared.value.fields,
-                vocabulary.tokens(prepared.value.data),
+                None,
                 prepared.value.parts.fit,
                 prepared.value.parts.validation,
                 config.retrieval.two_tower,
@@ -103,14 +107,35 @@ class Pipeline:
         )
 
     @cached_property
+    def neighbours(self) -> Kept[Together]:
+        prepared, config = self.read, self._config.retrieval.neighbours
+        items = prepared.value.data.items.num_rows
+        return self._work.value(
+            "neighbours",
+            lambda: (
+                neighbours.fit(prepared.value.parts.fit, items, config),
+                neighbours.fit(prepared.value.parts.train, items, config),
+            ),
+            of=[prepared],
+            settings=[config],
+            code=[neighbours],
+        )
+
+    @cached_property
     def ranker(self) -> Kept[Ranked]:
         prepared, towers, config = self.read, self.retrieval, self._config
+        together = self.neighbours
         return self._work.value(
             "ranker",
             lambda: ranking.rank(
-                prepared.value, towers.value, config.ranking, config.seed, self._progress.note
+                prepared.value,
+                towers.value,
+                together.value[0],
+                config.ranking,
+                config.seed,
+                self._progress.note,
             ),
-            of=[prepared, towers],
+            of=[prepared, towers, together],
             settings=[config.ranking, config.seed],
             code=[ranking],
         )
@@ -119,10 +144,11 @@ class Pipeline:
     def index(self) -> Kept[Path]:
         """The bundle, but for what evaluation will say of it."""
         prepared, towers, ranker = self.read, self.retrieval, self.ranker
+        together = self.neighbours
         return self._work.files(
             "index",
-            lambda out: write_bundle(self._parts(prepared.value, towers.value, ranker.value), out),
-            of=[prepared, towers, ranker],
+            lambda out: write_bundle(self._parts(), out),
+            of=[prepared, towers, together, ranker],
             settings=[self._name, self._config.index, self._config.seed],
             code=[bundle, ranking],
         )
@@ -135,7 +161,12 @@ class Pipeline:
         def measure() -> dict[str, Any]:
             require_no_leak(draft.value, prepared.value.parts, data.user_ids)
             return report.measure(
-                draft.value, prepared.value, towers.value, ranker.value, config, self._progress
+                draft.value,
+                prepared.value,
+                towers.value,
+                ranker.value,
+                config,
+                self._progress,
             )
 
         return self._work.value(
@@ -178,8 +209,9 @@ class Pipeline:
             self._progress.note(f"changed since the bundle at {out}: {finding}")
         return tuple(map(str, found))
 
-    def _parts(self, prepared: Prepared, towers: Towers, ranker: Ranked) -> BundleParts:
-        tables = ranking.item_tables(prepared, towers)
+    def _parts(self) -> BundleParts:
+        prepared, towers, together = self.read.value, self.retrieval.value, self.neighbours.value[1]
+        tables = ranking.item_tables(prepared, towers, together)
         return BundleParts(
             name=self._name,
             as_of=prepared.as_of,
@@ -192,12 +224,16 @@ class Pipeline:
             popularity=prepared.popularity,
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
-            ranker=ranker.params,
-            models=ranker.models,
+            ranker=self.ranker.value.params,
+            models=self.ranker.value.models,
             objectives=self._config.ranking.objectives,
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,
+            item_tower=ItemTowerParts(
+                towers.item_tower, prepared.fields.vocabulary.model_dump(mode="json")
+            ),
+            neighbours={"rows": together.rows, "weights": together.weights},
         )
 
 

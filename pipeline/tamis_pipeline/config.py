@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from tamis_pipeline.drift import DriftConfig
+from tamis_pipeline.neighbours import NeighboursConfig
 from tamis_pipeline.rankers import objectives
 from tamis_pipeline.rankers.boosted import BoostedConfig
 from tamis_pipeline.rankers.deepfm import DeepFMConfig
@@ -59,9 +60,10 @@ class PopularityConfig(_Section):
 
 
 class RetrievalConfig(_Section):
-    """The models that give items and queries their vectors."""
+    """The models that say what is near to whom, and what goes with what."""
 
     two_tower: TwoTowerConfig = TwoTowerConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
 
 
 class RankingConfig(_Section):

@@ -25,6 +25,7 @@ from tamis_pipeline.twotower import Towers
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import FeatureSchema
+from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 Report = Callable[[str], None]
@@ -46,6 +47,7 @@ class Ranked:
 def rank(
     prepared: Prepared,
     towers: Towers,
+    neighbours: Neighbours,
     config: RankingConfig,
     seed: int,
     report: Report,
@@ -53,11 +55,13 @@ def rank(
 ) -> Ranked:
     """Learn from the validation part, measure on the test part.
 
+    neighbours: of events before the validation part, as the towers are;
     initial: a DeepFM's arrays to go on from, for daily fine-tuning.
     """
     report("features of what would have been ranked")
     parts, objectives = prepared.parts, config.objectives
-    tables, schema = item_tables(prepared, towers), feature_schema(prepared.fields)
+    tables = item_tables(prepared, towers, neighbours)
+    schema = feature_schema(prepared.fields)
     lessons = training.lessons(
         parts.train, parts.validation, tables, towers, config.exposures, seed
     )
@@ -92,7 +96,7 @@ def rank(
     return Ranked(deepfm.params, models, deepfm.auc, len(held_out), found)
 
 
-def item_tables(prepared: Prepared, towers: Towers) -> ItemTables:
+def item_tables(prepared: Prepared, towers: Towers, neighbours: Neighbours) -> ItemTables:
     """Fields and dense features of all items as of the end of the training part."""
     created = prepared.data.items.column("created_at").to_numpy(zero_copy_only=False)
     return ItemTables(
@@ -101,6 +105,7 @@ def item_tables(prepared: Prepared, towers: Towers) -> ItemTables:
         popularity=prepared.popularity,
         log_popularity=features.log_popularity(prepared.popularity),
         vectors=towers.vectors,
+        neighbours=neighbours,
     )
 
 

@@ -6,6 +6,7 @@ Nothing is trained, so what they recommend means nothing; what it costs does.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from tamis_server.bundles.manifest import (
     FieldSpec,
     IndexSpec,
 )
+from tamis_server.bundles.query_tower import HEARD, HOURS, WEEKDAYS
 
 Float32 = npt.NDArray[np.float32]
 
@@ -109,8 +111,19 @@ def random_parts(
         users=_users(rng, users, items, as_of),
         evaluation={"note": "random weights: nothing to evaluate"},
         index=index,
+        neighbours=_neighbours(np.random.default_rng((seed, 2)), items),
         content=_content(np.random.default_rng((seed, 1)), items, content) if content else None,
     )
+
+
+def _neighbours(rng: np.random.Generator, items: int, width: int = 10) -> dict[str, Any]:
+    rows = rng.integers(0, items, (items, width)).astype(np.int32)
+    weights = rng.uniform(-0.1, 0.5, (items, width)).astype(np.float32)
+    none = rng.random((items, width)) < 0.2
+    return {
+        "rows": np.where(none, -1, rows).astype(np.int32),
+        "weights": np.where(none, 0, weights).astype(np.float32),
+    }
 
 
 def _content(rng: np.random.Generator, items: int, dim: int) -> ContentParts:
@@ -132,12 +145,18 @@ def _encoder(
     rng: np.random.Generator, items: int, dim: int, width: int = 64, hidden: int = 64
 ) -> dict[str, Float32]:
     normal = partial(_normal, rng)
+    heads, context = 2, HOURS + WEEKDAYS
+    ages = np.arange(50)[:, None]
     return {
         "history_table": normal(1, items, width)[0],
+        "seeds": normal(width, heads),
+        "kind_bias": np.zeros((HEARD.shape[0], heads), np.float32),
+        "recency_bias": (np.log([0.99, 0.8]) * ages).astype(np.float32),
         "kind_weight": np.array([0, 1, 1, 2, 3, 2, -1, 0, -1], np.float32),
-        "recency": (0.9 ** np.arange(50)).astype(np.float32),
-        "skip": normal(width, dim),
-        "w1": normal(width, hidden),
+        "context_table": normal(context, width),
+        "w_context": normal(width, hidden),
+        "skip": normal(heads * width, dim),
+        "w1": normal(heads * width, hidden),
         "b1": np.zeros(hidden, np.float32),
         "w2": normal(hidden, dim),
         "b2": np.zeros(dim, np.float32),

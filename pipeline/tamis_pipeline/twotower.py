@@ -1,14 +1,14 @@
-"""Two-tower retrieval (Yi et al., RecSys 2019): in-batch sampled softmax with logQ correction.
+"""Trains the two towers: sampled softmax with logQ correction (Yi et al., RecSys 2019).
 
-The item tower sums an id embedding, those of the item's fields and of its words, and normalises:
-an item never met still gets a vector. The query tower is the function that bundles declare
-(``ENCODER_ARRAYS``), its history table being a second embedding of the same inputs.
+Negatives are the batch's own targets, uniform ones, and hard ones: items that the model of the last
+epoch places nearest to queries, drawn as often as they are. A column's correction is how often all
+three together are expected to draw its item (the balance heuristic: Veach, Guibas, SIGGRAPH 1995).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,110 +18,212 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from tamis_pipeline import towers
 from tamis_pipeline.dataset import Interactions
-from tamis_pipeline.split import by_user
-from tamis_pipeline.vocabulary import TOKEN_BUCKETS, ItemFields
+from tamis_pipeline.vocabulary import ItemFields
+from tamis_pipeline.windows import Examples, between, window, within
 from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.manifest import ENCODER_ARRAYS
+from tamis_server.bundles.query_tower import encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-UInt8 = npt.NDArray[np.uint8]
-Params = dict[str, Any]
+_CHECKED = 10_000  # validation examples that are looked at
+_ASKED = 2_048  # examples that hard negatives are found for
 
 
 @dataclass(frozen=True, slots=True)
 class TwoTowerConfig:
-    """dim: width of item vectors; extra_negatives: uniform ones, shared by a batch."""
+    """dim: width of item vectors; heads: of the history's attention; ordered: a history is what
+    came before (false: all other events, for data without times); timed: hour and weekday are
+    known; uniform_negatives, hard_negatives: shared by a batch; hard_depth: how near they stand;
+    id_dropout: how often an item is known by its fields, words and content alone; patience: epochs
+    without a better validation recall@recall_at.
+    """
 
     dim: int = 64
+    heads: int = 2
     hidden: int = 128
     history: int = 50
+    ordered: bool = True
+    timed: bool = True
     batch: int = 1024
-    extra_negatives: int = 2048
+    uniform_negatives: int = 2048
+    hard_negatives: int = 512
+    hard_depth: int = 100
     epochs: int = 30
     patience: int = 2
+    recall_at: int = 100
     rate: float = 2e-3
+    weight_decay: float = 1e-4
     temperature: float = 0.08
-    dropout: float = 0.2
+    history_dropout: float = 0.2
+    id_dropout: float = 0.1
+
+    @property
+    def sizes(self) -> towers.TowerSizes:
+        return towers.TowerSizes(self.dim, self.heads, self.hidden, self.history)
 
 
 @dataclass(frozen=True, slots=True)
 class Towers:
-    """What goes into the bundle: item vectors float32[items, dim] and the encoder's arrays."""
+    """vectors float32[items, dim], encoder (``ENCODER_ARRAYS``) and item_tower
+    (``item_tower.ARRAYS``) go into the bundle; params: what training goes on from."""
 
     vectors: Float32
     encoder: dict[str, Float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """targets int32[n]; rows int32[n, history] latest first, -1 where none; kinds uint8 alike."""
-
-    targets: Int32
-    rows: Int32
-    kinds: UInt8
-
-
-def histories(before: Interactions, asked: Interactions, length: int) -> Examples:
-    """For each positive of ``asked`` the user's latest events among ``before``, itself left out."""
-    users = int(max(before.users.max(initial=0), asked.users.max(initial=0))) + 1
-    past = by_user(before, users)
-    positions = np.flatnonzero(is_positive(asked.kinds))
-    rows = np.full((positions.shape[0], length), -1, np.int32)
-    kinds = np.zeros((positions.shape[0], length), np.uint8)
-    for example, position in enumerate(positions.tolist()):
-        own = past[asked.users[position]]
-        if before is asked:
-            end = int(np.searchsorted(own, position))
-        else:
-            end = int(np.searchsorted(before.times[own], asked.times[position], side="right"))
-        latest = own[max(0, end - length) : end][::-1]
-        rows[example, : latest.shape[0]] = before.items[latest]
-        kinds[example, : latest.shape[0]] = before.kinds[latest]
-    return Examples(asked.items[positions], rows, kinds)
+    item_tower: dict[str, Float32] = field(default_factory=dict)
+    params: dict[str, Float32] = field(default_factory=dict)
 
 
 def train(
     fields: ItemFields,
-    words: Int32,
+    content: Float32 | None,
     fit: Interactions,
     validation: Interactions,
     config: TwoTowerConfig,
     seed: int,
     report: Callable[[str], None],
+    start: Mapping[str, Float32] | None = None,
+    fixed_items: bool = False,
 ) -> Towers:
-    """Train until recall@100 of the validation positives stops growing; the best epoch is kept."""
-    examples = histories(fit, fit, config.history)
-    known = (examples.rows >= 0).any(axis=1)
-    examples = Examples(examples.targets[known], examples.rows[known], examples.kinds[known])
-    checked = histories(fit, validation, config.history)
-    items = words.shape[0]
-    counts = np.bincount(fit.items[is_positive(fit.kinds)], minlength=items).astype(np.float32)
-    inputs = (jnp.asarray(_slots(fields)), jnp.asarray(words))
-    log_q = jnp.asarray(np.log((counts + 0.1) / (counts + 0.1).sum()))
-    params = _initial(fields, items, config, seed)
-    optimiser = optax.adamw(config.rate, weight_decay=1e-4)
-    state = optimiser.init(params)
-    rng, key = np.random.default_rng(seed), jax.random.key(seed)
-    step = jax.jit(
-        partial(_step, optimiser=optimiser, config=config, items=items), donate_argnums=(0, 1)
-    )
-    best, best_recall, since = _export(params, inputs), -1.0, 0
-    for epoch in range(config.epochs):
-        order = rng.permutation(examples.targets.shape[0])
-        losses = []
-        size = min(config.batch, order.shape[0])
-        for start in range(0, order.shape[0] - size + 1, size):
-            chosen = order[start : start + size]
-            key, used = jax.random.split(key)
-            batch = (examples.targets[chosen], examples.rows[chosen], examples.kinds[chosen])
-            params, state, loss = step(params, state, inputs, log_q, batch, used)
+    """Train until recall of the validation positives stops growing; the best epoch is kept.
+
+    content: float32[items, c]. start: ``Towers.params`` to begin with; fixed_items: only the query
+    tower learns, so that item vectors, and what was built on them, stay what they are.
+    """
+    items = fields.values.shape[0]
+    counts = np.bincount(fit.items[is_positive(fit.kinds)], minlength=items)
+    met = counts > 0
+    inputs = towers.item_inputs(fields, content, met)
+    width = inputs.content.shape[1]
+    params = towers.initial(config.sizes, fields, items, width, seed)
+    if start is not None:
+        params = {name: jnp.asarray(start[name]) for name in params}
+    if not config.timed:
+        params["w_context"] = jnp.zeros_like(params["w_context"])
+    frozen = {
+        name: value
+        for name, value in params.items()
+        if (fixed_items and name.startswith("item."))
+        or (not config.timed and name in ("w_context", "context_table"))
+    }
+    trained = {name: value for name, value in params.items() if name not in frozen}
+    examples = within(fit, config.ordered, config.timed)
+    examples = examples.take(examples.ends - (examples.own >= 0) > examples.starts)
+    loop = _Loop(config, inputs, examples, counts, frozen, np.random.default_rng(seed))
+    return _best(loop, trained, between(fit, validation, config.timed), seed, report)
+
+
+def recall_at(found: Towers, examples: Examples, k: int) -> float:
+    """Share of examples whose target is among the k nearest, the history being left out."""
+    hits, length = 0, found.encoder["recency_bias"].shape[0]
+    for start in range(0, len(examples), 512):
+        part = examples.take(np.arange(start, min(start + 512, len(examples))))
+        rows, kinds = part.histories(length)
+        scores = encode(found.encoder, rows, kinds, part.context) @ found.vectors.T
+        target = scores[np.arange(len(part)), part.targets].copy()
+        users, slots = np.nonzero(rows >= 0)
+        scores[users, rows[users, slots]] = -np.inf
+        hits += int(((scores > target[:, None]).sum(axis=1) < k).sum())
+    return hits / max(len(examples), 1)
+
+
+class _Loop:
+    """What stays the same from epoch to epoch, on the device."""
+
+    def __init__(
+        self,
+        config: TwoTowerConfig,
+        inputs: towers.ItemInputs,
+        examples: Examples,
+        counts: npt.NDArray[np.intp],
+        frozen: towers.Params,
+        rng: np.random.Generator,
+    ) -> None:
+        self.config = config
+        self.inputs = inputs
+        self.examples = examples
+        self.frozen = frozen
+        self.optimiser = optax.adamw(config.rate, weight_decay=config.weight_decay)
+        self._rng = rng
+        self._size = min(config.batch, len(examples))
+        smooth = counts + 0.1
+        self._drawn = self._size * smooth / smooth.sum() + config.uniform_negatives / len(counts)
+        self._events = (jnp.asarray(examples.items), jnp.asarray(examples.kinds))
+        self._step = jax.jit(
+            partial(_step, config=config, optimiser=self.optimiser), donate_argnums=(0, 1)
+        )
+        self._queries = jax.jit(partial(_queries, config=config))
+
+    def epoch(
+        self, trained: towers.Params, state: optax.OptState, key: jax.Array
+    ) -> tuple[towers.Params, optax.OptState, float]:
+        """One pass over the examples; the loss is its mean."""
+        pool = self._hard(trained)
+        expected = self._drawn
+        if pool.shape[0]:
+            share = np.bincount(pool, minlength=expected.shape[0]) / pool.shape[0]
+            expected = expected + self.config.hard_negatives * share
+        log_expected = jnp.asarray(np.log(expected), jnp.float32)
+        order, losses = self._rng.permutation(len(self.examples)), []
+        for number, start in enumerate(range(0, order.shape[0] - self._size + 1, self._size)):
+            batch = self._batch(order[start : start + self._size])
+            hard = self._rng.choice(pool, self.config.hard_negatives) if pool.shape[0] else pool
+            # inputs are arguments: as constants XLA would fold them, for minutes
+            trained, state, loss = self._step(
+                trained,
+                state,
+                (self.frozen, self.inputs),
+                batch,
+                hard,
+                log_expected,
+                jax.random.fold_in(key, number),
+            )
             losses.append(loss)
-        towers = _export(params, inputs)
-        recall = recall_at(towers, checked, 100)
-        report(f"epoch {epoch + 1}: loss {float(np.mean(losses)):.3f}, recall@100 {recall:.4f}")
-        if recall > best_recall:
-            best, best_recall, since = towers, recall, 0
+        return trained, state, float(np.mean(losses)) if losses else float("nan")
+
+    def _batch(self, chosen: npt.NDArray[np.intp]) -> tuple[Any, ...]:
+        part = self.examples.take(chosen)
+        return (*self._events, part.targets, part.starts, part.ends, part.own, part.context)
+
+    def _hard(self, trained: towers.Params) -> Int32:
+        """int32[n]: items near to the queries of some examples, each as often as it is near."""
+        depth = min(self.config.hard_depth, self.inputs.slots.shape[0])
+        if not self.config.hard_negatives or not len(self.examples):
+            return np.empty(0, np.int32)
+        asked = self._rng.integers(0, len(self.examples), _ASKED)
+        params = {**self.frozen, **trained}
+        vectors = np.asarray(towers.item_vectors(params, self.inputs))
+        found = np.asarray(self._queries(params, self.inputs, self._batch(asked)))
+        pools = []
+        for start in range(0, _ASKED, 256):
+            scores = found[start : start + 256] @ vectors.T
+            pools.append(np.argpartition(-scores, depth - 1, axis=1)[:, :depth].ravel())
+        return np.concatenate(pools).astype(np.int32)
+
+
+def _best(
+    loop: _Loop,
+    trained: towers.Params,
+    checked: Examples,
+    seed: int,
+    report: Callable[[str], None],
+) -> Towers:
+    config = loop.config
+    if len(checked) > _CHECKED:
+        chosen = np.random.default_rng(seed).choice(len(checked), _CHECKED, replace=False)
+        checked = checked.take(np.sort(chosen))
+    state, key = loop.optimiser.init(trained), jax.random.key(seed)
+    best = _export({**loop.frozen, **trained}, loop.inputs)
+    best_recall, since = recall_at(best, checked, config.recall_at), 0
+    for epoch in range(config.epochs):
+        trained, state, loss = loop.epoch(trained, state, jax.random.fold_in(key, epoch))
+        found = _export({**loop.frozen, **trained}, loop.inputs)
+        recall = recall_at(found, checked, config.recall_at)
+        report(f"epoch {epoch + 1}: loss {loss:.3f}, recall@{config.recall_at} {recall:.4f}")
+        if recall > best_recall or not len(checked):  # nothing to check with: the last is kept
+            best, best_recall, since = found, recall, 0
         else:
             since += 1
             if since > config.patience:
@@ -129,140 +231,81 @@ def train(
     return best
 
 
-def encode(encoder: dict[str, Float32], rows: Int32, kinds: UInt8) -> Float32:
-    """Query vectors float32[n, dim] of histories as in Examples; zero where there is no history."""
-    weights = encoder["kind_weight"][kinds] * encoder["recency"][: rows.shape[1]] * (rows >= 0)
-    total = np.abs(weights).sum(axis=1, keepdims=True)
-    pooled = np.einsum("nl,nle->ne", weights, encoder["history_table"][np.maximum(rows, 0)])
-    pooled = pooled / np.maximum(total, 1e-6)
-    hidden = np.maximum(pooled @ encoder["w1"] + encoder["b1"], 0)
-    query = pooled @ encoder["skip"] + hidden @ encoder["w2"] + encoder["b2"]
-    norm = np.linalg.norm(query, axis=1, keepdims=True)
-    found: Float32 = np.where(total > 1e-6, query / np.maximum(norm, 1e-12), 0).astype(np.float32)
-    return found
-
-
-def recall_at(towers: Towers, examples: Examples, k: int) -> float:
-    """Share of examples whose target is among the k nearest, the history being left out."""
-    hits, n = 0, examples.targets.shape[0]
-    for start in range(0, n, 512):
-        part = slice(start, start + 512)
-        rows = examples.rows[part]
-        scores = encode(towers.encoder, rows, examples.kinds[part]) @ towers.vectors.T
-        target = scores[np.arange(rows.shape[0]), examples.targets[part]].copy()
-        users, slots = np.nonzero(rows >= 0)
-        scores[users, rows[users, slots]] = -np.inf
-        hits += int(((scores > target[:, None]).sum(axis=1) < k).sum())
-    return float(hits / max(n, 1))
-
-
-def _slots(fields: ItemFields) -> Int32:
-    sizes = [spec.size for spec in fields.specs]
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    slots: Int32 = (fields.values + offsets).astype(np.int32)
-    return slots
-
-
-def _initial(fields: ItemFields, items: int, config: TwoTowerConfig, seed: int) -> Params:
-    rng = np.random.default_rng(seed)
-    d, h = config.dim, config.hidden
-    slots = sum(spec.size for spec in fields.specs)
-
-    def normal(*shape: int, scale: float) -> jax.Array:
-        return jnp.asarray(rng.normal(size=shape, scale=scale), jnp.float32)
-
-    def tower() -> Params:
-        return {
-            "id": normal(items, d, scale=0.1),
-            "field": normal(slots, d, scale=0.05),
-            "word": normal(TOKEN_BUCKETS, d, scale=0.05),
-        }
-
-    return {
-        "item": tower(),
-        "history": tower(),
-        # by EventKind: nothing, view, click, cart, purchase, like, dislike, impression, hide
-        "kind_weight": jnp.asarray([0, 0.5, 0.6, 1, 1.5, 1.2, -0.3, 0, -0.5], jnp.float32),
-        "recency": jnp.asarray(0.98 ** np.arange(config.history), jnp.float32),
-        "skip": jnp.eye(d, dtype=jnp.float32) + normal(d, d, scale=0.02),
-        "w1": normal(d, h, scale=d**-0.5),
-        "b1": jnp.zeros(h),
-        "w2": normal(h, d, scale=0.1 * h**-0.5),
-        "b2": jnp.zeros(d),
-    }
-
-
-def _embed(tower: Params, rows: jax.Array | None, inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-    slots, words = inputs
-    ids = tower["id"]
-    if rows is not None:
-        slots, words, ids = slots[rows], words[rows], ids[rows]
-    present = (words >= 0)[..., None]
-    word = (tower["word"][jnp.maximum(words, 0)] * present).sum(-2)
-    word = word / jnp.maximum(present.sum(-2), 1)
-    return ids + tower["field"][slots].mean(-2) + word
-
-
-def _normalise(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+def _queries(
+    params: towers.Params,
+    inputs: towers.ItemInputs,
+    batch: tuple[Any, ...],
+    config: TwoTowerConfig,
+    kept: jax.Array | None = None,
+    heard: Callable[[jax.Array], jax.Array] = lambda rows: rows,
+) -> jax.Array:
+    items, kinds, _, starts, ends, own, context = batch
+    rows, of_rows = window(jnp, items, kinds, starts, ends, own, config.history)
+    table = towers.history_table(params, inputs, kept)
+    return towers.queries(params, table, heard(rows), of_rows, context)
 
 
 def _loss(
-    params: Params,
-    inputs: tuple[jax.Array, jax.Array],
-    log_q: jax.Array,
-    batch: tuple[jax.Array, jax.Array, jax.Array],
+    trained: towers.Params,
+    fixed: tuple[towers.Params, towers.ItemInputs],
+    batch: tuple[Any, ...],
+    hard: jax.Array,
+    log_expected: jax.Array,
     key: jax.Array,
     config: TwoTowerConfig,
-    items: int,
 ) -> jax.Array:
-    targets, rows, kinds = batch
-    drop, draw = jax.random.split(key)
-    table = _embed(params["history"], None, inputs)
-    kept = (rows >= 0) & (jax.random.uniform(drop, rows.shape) >= config.dropout)
-    weights = params["kind_weight"][kinds] * params["recency"][None, :] * kept
-    pooled = jnp.einsum("nl,nle->ne", weights, table[jnp.maximum(rows, 0)])
-    pooled = pooled / jnp.maximum(jnp.abs(weights).sum(1, keepdims=True), 1e-6)
-    hidden = jax.nn.relu(pooled @ params["w1"] + params["b1"])
-    query = _normalise(pooled @ params["skip"] + hidden @ params["w2"] + params["b2"])
-    # negatives: the batch's own targets, drawn as often as they are popular, and uniform ones
-    uniform = jax.random.randint(draw, (config.extra_negatives,), 0, items)
-    columns = jnp.concatenate([targets, uniform])
-    size = targets.shape[0]
-    log_drawn = jnp.concatenate(
-        [
-            log_q[targets] + jnp.log(size),
-            jnp.full(config.extra_negatives, jnp.log(config.extra_negatives / items)),
-        ]
-    )
-    logits = query @ _normalise(_embed(params["item"], columns, inputs)).T / config.temperature
-    logits = logits - log_drawn[None, :]
-    own = jnp.arange(size)
+    frozen, inputs = fixed
+    params = {**frozen, **trained}
+    items, targets = inputs.slots.shape[0], batch[2]
+    lost, of_items, of_history, drawn = jax.random.split(key, 4)
+
+    def heard(rows: jax.Array) -> jax.Array:
+        return jnp.where(jax.random.bernoulli(lost, config.history_dropout, rows.shape), -1, rows)
+
+    def known(of: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(of, 1 - config.id_dropout, (items, 1)).astype(jnp.float32)
+
+    query = _queries(params, inputs, batch, config, known(of_history), heard)
+    uniform = jax.random.randint(drawn, (config.uniform_negatives,), 0, items)
+    columns = jnp.concatenate([targets, uniform, hard])
+    vectors = towers.item_vectors(params, inputs, columns, known(of_items))
+    logits = query @ vectors.T / config.temperature - log_expected[columns]
+    own = jnp.arange(targets.shape[0])
     accidental = (columns[None, :] == targets[:, None]).at[own, own].set(False)
     logits = jnp.where(accidental, -1e9, logits)
     return optax.softmax_cross_entropy_with_integer_labels(logits, own).mean()
 
 
 def _step(
-    params: Params,
+    trained: towers.Params,
     state: optax.OptState,
-    inputs: tuple[jax.Array, jax.Array],
-    log_q: jax.Array,
-    batch: tuple[jax.Array, jax.Array, jax.Array],
+    fixed: tuple[towers.Params, towers.ItemInputs],
+    batch: tuple[Any, ...],
+    hard: jax.Array,
+    log_expected: jax.Array,
     key: jax.Array,
     *,
-    optimiser: optax.GradientTransformation,
     config: TwoTowerConfig,
-    items: int,
-) -> tuple[Params, optax.OptState, jax.Array]:
-    loss, grads = jax.value_and_grad(_loss)(params, inputs, log_q, batch, key, config, items)
-    updates, state = optimiser.update(grads, state, params)
-    return optax.apply_updates(params, updates), state, loss
+    optimiser: optax.GradientTransformation,
+) -> tuple[towers.Params, optax.OptState, jax.Array]:
+    loss, grads = jax.value_and_grad(_loss)(trained, fixed, batch, hard, log_expected, key, config)
+    updates, state = optimiser.update(grads, state, trained)
+    return optax.apply_updates(trained, updates), state, loss
 
 
-def _export(params: Params, inputs: tuple[jax.Array, jax.Array]) -> Towers:
-    names = ("kind_weight", "recency", "skip", "w1", "b1", "w2", "b2")
-    encoder = {name: np.asarray(params[name], np.float32) for name in names}
-    encoder["history_table"] = np.asarray(_embed(params["history"], None, inputs), np.float32)
-    vectors = np.asarray(_normalise(_embed(params["item"], None, inputs)), np.float32)
-    return Towers(vectors, encoder)
+def _export(params: towers.Params, inputs: towers.ItemInputs) -> Towers:
+    plain = {name: np.array(value, np.float32) for name, value in params.items()}
+    table = np.array(towers.history_table(params, inputs), np.float32)
+    encoder = {name: plain[name] for name in ENCODER_ARRAYS if name != "history_table"}
+    return Towers(
+        np.array(towers.item_vectors(params, inputs), np.float32),
+        {**encoder, "history_table": table},
+        {
+            "field": plain["item.field"],
+            "word": plain["item.word"],
+            "content": plain["item.content"],
+            "history_field": plain["history.field"],
+            "history_content": plain["history.content"],
+        },
+        plain,
+    )

@@ -26,7 +26,7 @@ from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
 from tamis_server.adapters.embedded.content import ClipEncoder
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
-from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
@@ -39,6 +39,7 @@ from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
 from tamis_server.adapters.embedded.sources import (
     AroundAnchors,
     AroundRecent,
+    OftenTogether,
     Personal,
     Sought,
     fresh,
@@ -60,6 +61,8 @@ from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
+from tamis_server.protection.admission import Admission
+from tamis_server.protection.quality import QualityFactor
 from tamis_server.rankers import deep_ranker, open_triton
 from tamis_server.settings import (
     BundleSettings,
@@ -127,11 +130,14 @@ def build_engine(
         _INLINE_S,
     )
 
+    protection = settings.protection
+    quality = QualityFactor(protection.target_s, floor=protection.least_quality)
+
     def retrieval(*quotas: Quota) -> Step[Retrieval]:
         return Step(Retrieval(quotas, ReciprocalRankMerger()), _INLINE_S)
 
     def filtering(*filters: EligibleFilter | SeenFilter) -> Step[Filtering]:
-        return Step(Filtering(filters, settings.ranking.candidates), _INLINE_S)
+        return Step(Filtering(filters, settings.ranking.candidates, quality), _INLINE_S)
 
     timeout = wanted.source_timeout_s
     unmet = (EligibleFilter(), SeenFilter(catalogue))
@@ -160,7 +166,7 @@ def build_engine(
         around_recent.append(Quota(recent, wanted.content, weight, timeout))
         anchors = AroundAnchors(alike, source=Source.CONTENT)
         around_anchors.append(Quota(anchors, wanted.related, weight, timeout))
-    query_encoding = QueryEncoding(PooledQueryEncoder(bundle))
+    query_encoding = QueryEncoding(AttentiveQueryEncoder(bundle))
     hydration = Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER)
     recommend = Funnel(
         preparations=[
@@ -173,6 +179,12 @@ def build_engine(
             retrieval(
                 Quota(Personal(nearest), wanted.personal, wanted.personal_weight, timeout),
                 Quota(AroundRecent(nearest), wanted.recent, wanted.recent_weight, timeout),
+                Quota(
+                    OftenTogether(bundle.neighbours),
+                    wanted.together,
+                    wanted.together_weight,
+                    timeout,
+                ),
                 Quota(popular_items, wanted.popular, wanted.popular_weight, timeout),
                 Quota(fresh_items, wanted.fresh, wanted.fresh_weight, timeout),
                 Quota(trending_items, wanted.trending, wanted.trending_weight, timeout),
@@ -184,6 +196,7 @@ def build_engine(
             reranking,
         ],
         observer=observer,
+        quality=quality,
     )
     related = Funnel(
         preparations=[user_history, user_state, eligible],
@@ -234,8 +247,9 @@ def build_engine(
             for way, tally in index.tallies.items()
         }
         if isinstance(encoder, str):
-            return Measures(queries, {})
-        return Measures(queries, {"text": encoder.texts, "picture": encoder.pictures})
+            return Measures(queries, {}, quality.value)
+        encoded = {"text": encoder.texts, "picture": encoder.pictures}
+        return Measures(queries, encoded, quality.value)
 
     content = None if isinstance(encoder, str) else encoder
     return Engine(_info(bundle), catalogue, recommend, related, search, live, content, measures)
@@ -334,6 +348,8 @@ class Application:
         self._metrics = Metrics()
         stores = open_stores(settings.state)
         self._stores = replace(stores, users=MeasuredUsers(stores.users, self._metrics))
+        protection = settings.protection
+        self._admission = Admission(protection.wait_s, most=protection.max_in_flight)
         self._triton = open_triton(settings.ranking)
         self._live = LiveCatalogue(self._stores.catalogue)
         self._event_log = build_event_log(settings.events)
@@ -352,7 +368,9 @@ class Application:
                 min_timeout_s=settings.server.min_timeout_s,
                 log_calls=settings.server.access_log,
                 observe=self._metrics.request,
+                admission=self._admission,
             ),
+            self._admission,
             refuse_unknown_items=settings.events.unknown_items == "refuse",
             max_connection_age_s=settings.server.max_connection_age_s,
             drain_s=settings.server.drain_s,
@@ -463,6 +481,7 @@ class Application:
             lambda: self._measures().encoded,
             ("kind",),
         )
+        self._measure_protection()
         event_log = self._event_log
         metrics.counter(
             "tamis_event_log_written", "events", lambda: float(event_log.counters.written)
@@ -476,11 +495,44 @@ class Application:
         if self._settings.metrics.listen:
             self.metrics_port = metrics.expose(self._settings.metrics.listen)
 
+    def _measure_protection(self) -> None:
+        metrics, admission = self._metrics, self._admission
+        metrics.gauge(
+            "tamis_quality_factor",
+            "share of ranking.candidates ranked",
+            "",
+            lambda: self._measures().quality,
+        )
+        metrics.gauge(
+            "tamis_requests_in_flight", "being answered", "", lambda: float(admission.in_flight)
+        )
+        metrics.gauge(
+            "tamis_requests_wait", "before anybody looks at them", "s", lambda: admission.wait_s
+        )
+        metrics.counter("tamis_requests_refused", "as too many", lambda: float(admission.refused))
+        triton = self._triton
+        if triton is None:
+            return
+        metrics.gauge(
+            "tamis_ranker_endpoint_open",
+            "1 where a server's breaker keeps calls away",
+            "",
+            lambda: {each.address: float(not each.breaker.passes) for each in triton.endpoints},
+            ("endpoint",),
+        )
+        metrics.counter(
+            "tamis_ranker_breaker_openings",
+            "of a server's breaker",
+            lambda: {each.address: float(each.breaker.openings) for each in triton.endpoints},
+            ("endpoint",),
+        )
+        metrics.counter("tamis_ranker_hedges", "second tries", lambda: float(triton.hedges))
+
     def _bundle_info(self) -> Mapping[str, float]:
         return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
 
     def _measures(self) -> Measures:
-        return self._engines.current.measures() if self._engines.swaps else Measures({}, {})
+        return self._engines.current.measures() if self._engines.swaps else Measures({}, {}, 1.0)
 
     def _live_items(self) -> float:
         return float(len(self._engines.current.live)) if self._engines.swaps else 0.0

@@ -176,6 +176,7 @@ class EventsSettings(_Section):
 class RetrievalSettings(_Section):
     personal: int = Field(300, ge=0, le=10_000, description="candidates near the query vector")
     recent: int = Field(150, ge=0, le=10_000, description="candidates around recent items")
+    together: int = Field(300, ge=0, le=10_000, description="candidates often met with the user's")
     popular: int = Field(100, ge=1, le=10_000)
     fresh: int = Field(50, ge=0, le=10_000)
     trending: int = Field(100, ge=0, le=10_000, description="candidates many do something with now")
@@ -187,6 +188,7 @@ class RetrievalSettings(_Section):
     related: int = Field(200, ge=1, le=10_000, description="candidates of RelatedItems")
     personal_weight: float = Field(1.0, ge=0)
     recent_weight: float = Field(0.7, ge=0)
+    together_weight: float = Field(1.0, ge=0)
     popular_weight: float = Field(0.3, ge=0)
     fresh_weight: float = Field(0.2, ge=0)
     trending_weight: float = Field(0.2, ge=0)
@@ -238,6 +240,19 @@ class RerankingSettings(_Section):
     pool: int = Field(5, ge=1, le=100, description="MMR chooses among pool x page size candidates")
 
 
+class ProtectionSettings(_Section):
+    target_s: float = Field(
+        0.1, gt=0, description="99 of 100 answers in this time, or fewer candidates are ranked"
+    )
+    least_quality: float = Field(
+        0.2, gt=0, le=1, description="never less than this share of ranking.candidates"
+    )
+    wait_s: float = Field(
+        0.1, gt=0, description="requests that would wait longer than about this are refused"
+    )
+    max_in_flight: int = Field(1000, ge=1, description="requests answered at once, at most")
+
+
 class MetricsSettings(_Section):
     listen: str = Field(
         "", pattern=r"^$|^.*:\d+$", description="host:port of /metrics for Prometheus; empty: none"
@@ -264,6 +279,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     ranking: RankingSettings = RankingSettings()
     reranking: RerankingSettings = RerankingSettings()
+    protection: ProtectionSettings = ProtectionSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 

@@ -6,6 +6,7 @@ The reference here is a funnel written the slow and obvious way, over Python set
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.engines import Bench, bench, request
+from support.engines import AS_OF, Bench, bench, request
 from tamis_pipeline.synthetic import COLOURS, TAGS
 from tamis_server.domain.context import EventKind, Operator, Predicate
 from tamis_server.domain.slate import Shortfall
@@ -167,7 +168,12 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
     )
     query = query_vector(bundle, history.rows, history.kinds)
     cross = features.cross_features(
-        bundle.vectors, slate.candidates.rows, query, history.rows, history.kinds
+        bundle.vectors,
+        bundle.neighbours,
+        slate.candidates.rows,
+        query,
+        history.rows,
+        history.kinds,
     )
     schema = bundle.manifest.features
     user_at = np.cumsum([0, *(field.size for field in schema.user_fields)])[:-1]
@@ -201,15 +207,26 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
 
 
 def query_vector(bundle: Any, rows: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """The query encoder as a loop over events."""
+    """The query encoder as loops over heads and events, at the time of the bundle."""
     w = bundle.encoder
-    pooled, total = np.zeros(w["history_table"].shape[1]), 0.0
-    for age, (row, kind) in enumerate(zip(rows[::-1], kinds[::-1], strict=True)):
-        if age == len(w["recency"]):
-            break
-        weight = float(w["kind_weight"][kind] * w["recency"][age])
-        pooled += weight * w["history_table"][row]
-        total += abs(weight)
-    pooled /= total
-    query = pooled @ w["skip"] + np.maximum(pooled @ w["w1"] + w["b1"], 0) @ w["w2"] + w["b2"]
+    heard = [
+        (row, kind, age)
+        for age, (row, kind) in enumerate(zip(rows[::-1], kinds[::-1], strict=True))
+        if age < len(w["recency_bias"]) and kind not in (0, 7)
+    ]
+    pools = []
+    for head in range(w["seeds"].shape[1]):
+        total, pool = 0.0, np.zeros(w["history_table"].shape[1])
+        for row, kind, age in heard:
+            event = w["history_table"][row].astype(np.float64)
+            logit = event @ w["seeds"][:, head] + w["kind_bias"][kind, head]
+            attention = np.exp(logit + w["recency_bias"][age, head])
+            total += attention
+            pool += attention * w["kind_weight"][kind] * event
+        pools.append(pool / total)
+    pooled = np.concatenate(pools)
+    moment = datetime.fromtimestamp(AS_OF, UTC)
+    about = w["context_table"][1 + moment.hour] + w["context_table"][25 + 1 + moment.weekday()]
+    hidden = np.maximum(pooled @ w["w1"] + about @ w["w_context"] + w["b1"], 0)
+    query = pooled @ w["skip"] + hidden @ w["w2"] + w["b2"]
     return (query / np.linalg.norm(query)).astype(np.float32)

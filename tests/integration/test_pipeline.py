@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from tamis_pipeline import build as pipeline
-from tamis_pipeline import twotower
+from tamis_pipeline import towers, twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
 from tamis_pipeline.evaluation.protocols import questions
 from tamis_pipeline.progress import Progress
@@ -25,9 +25,10 @@ from tamis_pipeline.shop.catalogue import make_products
 from tamis_pipeline.shop.export import write_shop
 from tamis_pipeline.shop.shoppers import simulate
 from tamis_pipeline.split import Split, split
-from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import load
+from tamis_server.bundles.query_tower import clock
 from tamis_server.domain.context import Deadline, History, RequestContext
 
 CONFIG = PipelineConfig(
@@ -143,24 +144,23 @@ def test_popularity_and_histories_know_nothing_of_the_test_part(data: Path, buil
 
 async def test_the_server_encodes_a_history_as_training_did(built: Path) -> None:
     bundle = load(built)
-    server = PooledQueryEncoder(bundle)
+    server = AttentiveQueryEncoder(bundle)
     arrays = {name: np.asarray(array) for name, array in bundle.encoder.items()}
-    length = arrays["recency"].shape[0]
+    now = bundle.manifest.as_of
     compared = 0
     for user in bundle.users.to_pylist()[:20]:
         rows = np.array(user["rows"], np.int32)
         kinds = np.array(user["kinds"], np.uint8)
         history = History(rows, np.array(user["times"]), kinds)
-        ctx = RequestContext("r", "u", 1, Deadline.after(9), now=0.0, history=history)
+        ctx = RequestContext("r", "u", 1, Deadline.after(9), now=now, history=history)
         query = await server.encode(ctx)
-        padded = np.full((1, length), -1, np.int32)
-        what = np.zeros((1, length), np.uint8)
-        count = min(length, rows.shape[0])
-        padded[0, :count] = rows[::-1][:count]
-        what[0, :count] = kinds[::-1][:count]
-        trained = twotower.encode(arrays, padded, what)[0]
+        latest = slice(None, -arrays["recency_bias"].shape[0] - 1, -1)
+        trained = towers.queries(
+            arrays, arrays["history_table"], rows[None, latest], kinds[None, latest],
+            clock(np.array([now])),
+        )  # fmt: skip
         if query is not None:
-            np.testing.assert_allclose(query, trained, atol=1e-5)
+            np.testing.assert_allclose(query, trained[0], atol=1e-5)
             compared += 1
     assert compared
 

@@ -44,6 +44,7 @@ def tables_of(bundle: Bundle) -> ItemTables:
         popularity=bundle.popularity[:n],
         log_popularity=features.log_popularity(bundle.popularity[:n]),
         vectors=bundle.vectors[:n],
+        neighbours=bundle.neighbours,
     )
 
 
@@ -138,8 +139,8 @@ class Seen:
             self.user = user_features(*arguments)
             return self.user
 
-        def cross(vectors: Any, rows: Any, query: Any, *rest: Any) -> Any:
-            found = cross_features(vectors, rows, query, *rest)
+        def cross(vectors: Any, neighbours: Any, rows: Any, query: Any, *rest: Any) -> Any:
+            found = cross_features(vectors, neighbours, rows, query, *rest)
             self.query = query
             self.cross = dict(zip(rows.tolist(), found, strict=True))
             return found

@@ -17,6 +17,7 @@ from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import EventLog, UserStateStore
 from tamis_server.funnel.engine import Engine
 from tamis_server.funnel.funnel import Funnel, Step
+from tamis_server.protection.admission import Admission
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.server import GrpcServer
 from tamis_server.transport.servicers import ServerStatus
@@ -62,6 +63,7 @@ def server_of(
     """A server that does not listen yet."""
     nothing_live = LiveStatus(0, 0, 0, None)
     live = LiveCatalogue(shop.stores.catalogue)
+    admission = Admission(target_s=30.0)
     return GrpcServer(
         engines,
         replace(shop.stores, users=store or shop.stores.users),
@@ -73,7 +75,9 @@ def server_of(
             min_timeout_s=min_timeout_s,
             log_calls=log_calls,
             observe=lambda *_: None,
+            admission=admission,
         ),
+        admission,
         refuse_unknown_items=False,
         max_connection_age_s=300.0,
         drain_s=10.0,

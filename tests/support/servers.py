@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 from tamis_server.app import Application
 from tamis_server.settings import load_settings
 
+PATIENCE_S = 30.0  # a machine that tests several things at once is no overload
+
 
 @dataclass(frozen=True)
 class Running:
@@ -40,6 +42,7 @@ async def running(
             {
                 "bundle": {"path": bundle, "watch_s": 0},
                 "state": {"url": f"lmdb://{state}", "fsync": "never"},
+                "protection": {"wait_s": PATIENCE_S},
                 **(sections or {}),
                 "server": {
                     "listen": "127.0.0.1:0", "access_log": False, "drain_delay_s": 0, **server,
@@ -61,6 +64,7 @@ class ServerProcess:
         self._state = TemporaryDirectory()
         command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
         command += ["--set", f"state.url=lmdb://{self._state.name}"]
+        command += ["--set", f"protection.wait_s={PATIENCE_S}"]
         command += ["--listen", "127.0.0.1:0", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
         self.log: list[dict[str, object]] = []

@@ -80,7 +80,7 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
     assert loaded.content.vectors.shape == (50, 8)
     assert loaded.content.clip == whole / fmt.CLIP
     assert loaded.item_tower is not None
-    assert loaded.neighbours is not None
+    assert loaded.neighbours.rows.shape == (50, 3)
     assert verify(whole).bundle_id.startswith("random-")
     repository = {
         f"{fmt.MODELS}/{name}/{file}"
@@ -91,10 +91,11 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
 
 
 def test_a_bundle_may_have_no_more_than_it_must(tmp_path: Path) -> None:
-    manifest = write_bundle(random_parts(items=50), tmp_path / "least")
+    manifest = write_bundle(replace(random_parts(items=50), neighbours=None), tmp_path / "least")
     loaded = load(tmp_path / "least", spare=5)
     assert {*manifest.files} == {*fmt.FILES}
-    assert (loaded.content, loaded.item_tower, loaded.neighbours) == (None, None, None)
+    assert (loaded.content, loaded.item_tower) == (None, None)
+    assert loaded.neighbours.rows.shape == (0, 0)
 
 
 def test_content_has_spare_rows_for_items_that_come_later(whole: Path) -> None:

@@ -124,3 +124,35 @@ async def test_a_short_slate_says_why(eligible: int, limit: int, shortfall: Shor
     knows = Knows(Eligible(np.zeros(1, np.uint64), eligible))
     run = Funnel([Step(knows, 1.0)], [Step(Does(finds_three), 1.0)], Recorder())
     assert (await run.run(context(limit))).shortfall is shortfall
+
+
+async def test_what_stands_by_for_a_stage_runs_when_it_failed_and_sets_the_level() -> None:
+    light = Step(Does(finds_three, "light"), 1.0, DegradationLevel.RETRIEVAL_ORDER)
+    deep = Step(Does(fails, "deep"), 1.0, DegradationLevel.LIGHT_RANKER, instead=light)
+    slate = await Funnel([], [deep], Recorder()).run(context())
+    assert len(slate.candidates) == 3
+    assert slate.level is DegradationLevel.LIGHT_RANKER
+    assert [(cause.stage, cause.level) for cause in slate.causes] == [
+        ("deep", DegradationLevel.LIGHT_RANKER)
+    ]
+    assert [trace.outcome for trace in slate.trace] == ["error", "ok"]
+
+
+async def test_where_that_fails_too_both_causes_are_told() -> None:
+    light = Step(Does(fails, "light"), 1.0, DegradationLevel.RETRIEVAL_ORDER)
+    deep = Step(Does(fails, "deep"), 1.0, DegradationLevel.LIGHT_RANKER, instead=light)
+    slate = await Funnel([], [deep], Recorder()).run(context())
+    assert slate.level is DegradationLevel.RETRIEVAL_ORDER
+    assert [cause.stage for cause in slate.causes] == ["deep", "light"]
+
+
+async def test_a_stage_that_hangs_leaves_what_follows_its_part_of_the_deadline() -> None:
+    light = Step(Does(finds_three, "light"), 1.0, DegradationLevel.RETRIEVAL_ORDER)
+    deep = Step(
+        Does(never_ends, "deep"), 60.0, DegradationLevel.LIGHT_RANKER, instead=light, leaves_s=5.0
+    )
+    ctx = context(seconds=5.05)
+    slate = await Funnel([], [deep], Recorder()).run(ctx)
+    assert slate.level is DegradationLevel.LIGHT_RANKER
+    assert "took longer than" in slate.causes[0].reason
+    assert ctx.deadline.remaining() > 2.5

@@ -147,6 +147,26 @@ def test_a_new_item_scores_as_it_would_in_the_bundle(tmp_path: Path) -> None:
         assert scores[1]["item-7"] == pytest.approx(scores[0]["item-7"], abs=1e-5)
 
 
+def test_a_changed_item_goes_with_what_it_went_with_until_it_is_deleted(tmp_path: Path) -> None:
+    shop = bench(tmp_path / "bundle", items=ITEMS, users=2)
+    neighbours, catalogue = shop.bundle.neighbours, shop.engine.catalogue
+    history = np.array([3, 4], np.int32)
+    before, scores = neighbours.around(history)
+    other, weight = int(before[0]), scores[0]
+    item_id = catalogue.item_ids(before[:1])[0]
+    shop.engine.live.apply([upsert(item_id, 1), upsert("new", 2), upsert("item-3", 3)])
+    moved, new, own = catalogue.rows([item_id, "new", "item-3"])
+    history[0] = own
+    after, again = neighbours.around(history)
+    assert set(after.tolist()) == {*before.tolist(), moved} - {other}
+    assert sorted(again.tolist()) == sorted(scores.tolist())
+    rows = np.array([moved, new], np.int32)
+    assert neighbours.towards(history, rows).tolist() == [weight, 0]
+    shop.engine.live.apply([Deletion(key_of(item_id), LATER)])
+    assert other in neighbours.around(history)[0], "hidden, but no other item's row"
+    assert moved not in neighbours.around(history)[0]
+
+
 def test_rows_are_used_again_only_when_no_request_can_know_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,8 @@ from tamis_pipeline.evaluation import metrics
 from tamis_pipeline.evaluation.baselines import Scorer
 from tamis_pipeline.evaluation.funnel import Answers
 from tamis_pipeline.evaluation.protocols import Question
-from tamis_pipeline.twotower import Towers, encode
+from tamis_pipeline.twotower import Towers
+from tamis_server.bundles.query_tower import clock, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -55,10 +56,10 @@ def recalls(
 
 
 def _query(towers: Towers, question: Question) -> Float32:
-    length = towers.encoder["recency"].shape[0]
+    length = towers.encoder["recency_bias"].shape[0]
     rows = np.full((1, length), -1, np.int32)
     kinds = np.zeros((1, length), np.uint8)
     count = min(length, question.history.shape[0])
     rows[0, :count] = question.history[::-1][:count]
     kinds[0, :count] = question.kinds[::-1][:count]
-    return encode(towers.encoder, rows, kinds)
+    return encode(towers.encoder, rows, kinds, clock(np.array([question.time])))

@@ -8,15 +8,17 @@ same in training as when serving. Features come from ``bundles.features``, as of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.rankers.requests import Requests, UInt16
-from tamis_pipeline.twotower import Towers, encode
+from tamis_pipeline.twotower import Towers
 from tamis_server.bundles import features
+from tamis_server.bundles.neighbours import Neighbours
+from tamis_server.bundles.query_tower import clock, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -42,13 +44,15 @@ class ExposureConfig:
 @dataclass(frozen=True, slots=True)
 class ItemTables:
     """What rankers know of items: fields int32[items, f], dense float32[items, d] without vectors,
-    log_popularity and popularity float32[items], vectors float32[items, dim]."""
+    log_popularity and popularity float32[items], vectors float32[items, dim], and what goes with
+    what."""
 
     fields: Int32
     dense: Float32
     popularity: Float32
     log_popularity: Float32
     vectors: Float32
+    neighbours: Neighbours = field(default_factory=Neighbours.none)
 
     def all_dense(self) -> Float32:
         """float32[items, d + dim], as the models take it."""
@@ -159,8 +163,8 @@ def _exposed(
     size = max(1, min(256, _PRODUCTS // tables.vectors.shape[0]))
     for start in range(0, len(asked), size):
         block = asked.take(np.arange(start, min(start + size, len(asked))))
-        rows, kinds, _ = _latest(block, towers.encoder["recency"].shape[0])
-        queries = encode(towers.encoder, rows, kinds)
+        rows, kinds, _ = _latest(block, towers.encoder["recency_bias"].shape[0])
+        queries = encode(towers.encoder, rows, kinds, clock(block.times))
         found, retrieved = _retrieved(block, tables, queries, config)
         kept = np.flatnonzero(retrieved)
         if kept.shape[0]:
@@ -231,7 +235,7 @@ def _features(
         query = queries[row] if queries[row].any() else None
         there = items[row] >= 0
         cross[row, there] = features.cross_features(
-            tables.vectors, items[row, there], query, rows, kinds
+            tables.vectors, tables.neighbours, items[row, there], query, rows, kinds
         )
     history, what, when = _latest(asked, config.history)
     return Exposures(

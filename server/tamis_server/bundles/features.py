@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_server.bundles.manifest import FieldSpec
+from tamis_server.bundles.neighbours import Neighbours
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
@@ -20,7 +21,7 @@ LONGEST = 512  # how many are looked at: what a store keeps by default (state.ma
 DAY = 86_400.0
 USER_DENSE = ("log_events", "log_days_since_last", "recent_popularity", "positive_rate")
 ITEM_DENSE = ("log_popularity", "log_age_days")
-CROSS = ("affinity", "last_item_similarity", "recent_similarity")
+CROSS = ("affinity", "last_item_similarity", "recent_similarity", "co_affinity")
 _POSITIVE = np.array([0, 1, 1, 1, 1, 1, 0, 0, 0], np.bool_)  # by EventKind
 
 
@@ -106,17 +107,26 @@ def user_features(
 
 
 def cross_features(
-    vectors: Float32, candidates: Int32, query: Float32 | None, rows: Int32, kinds: UInt8
+    vectors: Float32,
+    neighbours: Neighbours,
+    candidates: Int32,
+    query: Float32 | None,
+    rows: Int32,
+    kinds: UInt8,
 ) -> Float32:
-    """float32[candidates, len(CROSS)]: similarity to the query, the last and the recent positives.
+    """float32[candidates, len(CROSS)]: similarity to the query, the last and the recent positives,
+    and what all positives speak for as neighbours.
 
     vectors float32[items, d]; query float32[d] or None (cold user: 0); rows, kinds as above.
     """
-    recent = rows[is_positive(kinds)][-RECENT:]
+    taken = rows[is_positive(kinds)]
+    recent = taken[-RECENT:]
     probes = np.zeros((len(CROSS), vectors.shape[1]), np.float32)
     if query is not None:
         probes[0] = query
     if recent.shape[0]:
         probes[1] = vectors[recent[-1]]
         probes[2] = vectors[recent].mean(axis=0)
-    return vectors[candidates] @ probes.T
+    found: Float32 = vectors[candidates] @ probes.T
+    found[:, 3] = neighbours.towards(taken, candidates)
+    return found

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tamis_kernels import HnswGraph
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.domain.errors import BundleRejected
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -51,7 +52,7 @@ class Bundle:
     ranker: Arrays
     content: Content | None = None
     item_tower: Arrays | None = None
-    neighbours: Arrays | None = None
+    neighbours: Neighbours = Neighbours.none()  # noqa: RUF009 frozen
 
 
 def verify(directory: Path) -> fmt.Manifest:
@@ -100,7 +101,7 @@ def load(directory: Path, spare: int = 0) -> Bundle:
         ranker=_arrays(directory, fmt.RANKER, (*fmt.RANKER_ARRAYS, "pairing_id")),
         content=_content(directory, manifest),
         item_tower=_optional(directory, manifest, fmt.ITEM_TOWER, ("pairing_id",)),
-        neighbours=_optional(directory, manifest, fmt.NEIGHBOURS, ("rows", "weights")),
+        neighbours=_neighbours(directory, manifest),
     )
     _check_shapes(bundle)
     _check_pairing(bundle)
@@ -132,6 +133,19 @@ def _optional(
     return _arrays(directory, name, wanted) if name in manifest.files else None
 
 
+def _neighbours(directory: Path, manifest: fmt.Manifest) -> Neighbours:
+    if fmt.NEIGHBOURS not in manifest.files:
+        return Neighbours.none()
+    arrays = _arrays(directory, fmt.NEIGHBOURS, ("rows", "weights"))
+    rows, weights = arrays["rows"], arrays["weights"]
+    shape = (manifest.items, rows.shape[1] if rows.ndim == 2 else 1)
+    _check_array(fmt.NEIGHBOURS, rows, shape, np.int32)
+    _check_array(fmt.NEIGHBOURS, weights, shape, np.float32)
+    if int(rows.min(initial=0)) < -1 or int(rows.max(initial=0)) >= manifest.items:
+        raise BundleRejected(fmt.NEIGHBOURS, f"names rows outside -1..{manifest.items - 1}")
+    return Neighbours(rows, weights)
+
+
 def _with_spare(bundle: Bundle, spare: int) -> Bundle:
     content = bundle.content
     if content is not None:
@@ -147,6 +161,7 @@ def _with_spare(bundle: Bundle, spare: int) -> Bundle:
         popularity=_longer(bundle.popularity, spare),
         encoder=encoder,
         content=content,
+        neighbours=bundle.neighbours.with_spare(spare),
     )
 
 
@@ -222,8 +237,6 @@ def _check_shapes(bundle: Bundle) -> None:
     ):
         if table.num_rows != rows:
             raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")
-    if bundle.neighbours is not None:
-        _check_neighbours(bundle.neighbours["rows"], bundle.neighbours["weights"], n)
     missing = {attribute.name for attribute in bundle.manifest.attributes} - set(
         bundle.items.column_names
     )
@@ -233,16 +246,6 @@ def _check_shapes(bundle: Bundle) -> None:
         values = bundle.item_fields[:, column]
         if int(values.min()) < 0 or int(values.max()) >= field.size:
             raise BundleRejected(fmt.FEATURES, f"{field.name}: values outside 0..{field.size - 1}")
-
-
-def _check_neighbours(
-    neighbours: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], items: int
-) -> None:
-    shape = (items, neighbours.shape[1] if neighbours.ndim == 2 else 1)
-    _check_array(fmt.NEIGHBOURS, neighbours, shape, np.int32)
-    _check_array(fmt.NEIGHBOURS, weights, shape, np.float32)
-    if int(neighbours.min(initial=0)) < -1 or int(neighbours.max(initial=0)) >= items:
-        raise BundleRejected(fmt.NEIGHBOURS, f"names rows outside -1..{items - 1}")
 
 
 def _check_pairing(bundle: Bundle) -> None:

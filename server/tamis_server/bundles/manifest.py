@@ -29,7 +29,7 @@ clip/               the towers that made content.npy, for queries and new items 
 item_tower.npz      places items that training did not meet (``bundles.item_tower``)
 vocabulary.json     what the item tower and the fields know of attributes and words
 neighbours.npz      rows int32[items, k], -1 where there are fewer, and weights float32[items, k]:
-                    items often met together, best first
+                    what each item speaks for, by row (``bundles.neighbours``)
 report.md           evaluation.json for people, and report.html: the same with plots
 models/             ONNX models in the layout of Triton's repository: NAME/VERSION/model.onnx
 ==================  ================================================================================
@@ -86,9 +86,22 @@ _OPTIONAL = frozenset(
     {*(name for group in TOGETHER for name in group), NEIGHBOURS, REPORT_TEXT, REPORT_PAGE}
 )
 
-# h = sum_i kind_weight[kind_i] * recency[i] * history_table[row_i] / (sum of the absolute weights),
-# i = 0 for the latest event; query = normalise(h @ skip + relu(h @ w1 + b1) @ w2 + b2)
-ENCODER_ARRAYS = ("history_table", "kind_weight", "recency", "skip", "w1", "b1", "w2", "b2")
+# With e = the width of events, h heads, l events at most, s slots of context. The function they
+# define: bundles.query_tower.
+ENCODER_ARRAYS = (
+    "history_table",  # [items, e]
+    "seeds",  # [e, h], what each head's attention looks for
+    "kind_bias",  # [9, h], by EventKind, added to the attention's logits
+    "recency_bias",  # [l, h], 0 for the latest event, added too
+    "kind_weight",  # [9], what an event of a kind counts
+    "context_table",  # [s, e]
+    "w_context",  # [e, hidden]
+    "skip",  # [h * e, d]
+    "w1",  # [h * e, hidden]
+    "b1",
+    "w2",  # [hidden, d]
+    "b2",
+)
 
 # With e = embedding width: see adapters/embedded/deepfm.py for the function they define.
 RANKER_ARRAYS = (

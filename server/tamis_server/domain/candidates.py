@@ -39,6 +39,7 @@ class Source(IntEnum):
     TRENDING = 5  # many do something with it now
     CONTENT = 6  # looks or reads like items the user met last, or like the item asked about
     SEARCH = 7  # looks or reads like what was searched for
+    CO_OCCURRENCE = 8  # often met by those who met the same items
 
 
 class DegradationLevel(IntEnum):

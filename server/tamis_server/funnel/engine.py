@@ -50,10 +50,11 @@ class LiveChanges(Protocol):
 @dataclass(frozen=True, slots=True)
 class Measures:
     """What an engine has done so far. queries: of nearest items, by index and way of searching;
-    encoded: texts and pictures, by which."""
+    encoded: texts and pictures, by which; quality: share of the candidates worked on now."""
 
     queries: Mapping[tuple[str, str], float]
     encoded: Mapping[str, float]
+    quality: float
 
 
 class Answers(Protocol):

@@ -12,6 +12,7 @@ from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
 from tamis_server.domain.context import Deadline, RequestContext
 from tamis_server.domain.errors import DeadlineExceeded, DependencyFailed
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
+from tamis_server.protection.quality import QualityFactor
 
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T", RequestContext, Candidates)
@@ -69,13 +70,24 @@ class Funnel:
         preparations: Sequence[Step[Preparation]],
         stages: Sequence[Step[Stage]],
         observer: StageObserver,
+        quality: QualityFactor | None = None,
     ) -> None:
+        """quality: told how long every request took."""
+        self._quality = quality
         self._preparations = tuple(preparations)
         self._stages = tuple(stages)
         self._observer = observer
 
     async def run(self, ctx: RequestContext) -> Slate:
         """Answer one request. Raises DeadlineExceeded, and what a required step raises."""
+        started = perf_counter()
+        try:
+            return await self._answer(ctx)
+        finally:
+            if self._quality is not None:
+                self._quality.observe(perf_counter() - started)
+
+    async def _answer(self, ctx: RequestContext) -> Slate:
         run = _Run(self._observer, ctx)
         for preparation in self._preparations:
             ctx = await run.step(

@@ -1,66 +1,76 @@
 """Admission control: a request is refused at the door rather than answered too late.
 
-The limit of requests at once goes up slowly while answers are fast and down quickly when they are
-slow (additive increase, multiplicative decrease), so it finds what this machine and what it
-depends on can do together, whatever the bottleneck is.
+What decides is how long requests wait before anybody looks at them: the least that a few probes in
+a row waited, since a queue that stays is too much work, and one that goes was only a moment
+(Nichols and Jacobson, Controlling Queue Delay, 2012). Up to half the target all come in; beyond, an
+ever smaller share; at one and a half times the target none, until the queue is shorter.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
 _SMOOTHING = 0.1
-_DECREASE = 0.9
+_LEAST_HINT_S = 0.05
+_ROUNDING = 1e-9
+_PROBES = 3
 
 
 class Admission:
     """Counts the requests being answered. Every admitted one is ``released`` once."""
 
     def __init__(
-        self,
-        target_s: float,
-        *,
-        least: int = 4,
-        most: int = 1000,
-        clock: Callable[[], float] = monotonic,
+        self, target_s: float, *, most: int = 1000, clock: Callable[[], float] = monotonic
     ) -> None:
-        """target_s: an answer that takes longer means that too many are at it."""
+        """target_s: of the wait; most: requests at once, whatever they wait for."""
         self._target_s = target_s
-        self._least = float(least)
-        self._most = float(most)
+        self._most = most
         self._clock = clock
-        self._limit = float(most)
+        self._waited_s: deque[float] = deque([0.0] * _PROBES, _PROBES)
+        self._sent: float | None = None
         self._mean_s = 0.0
-        self._decreased = -target_s
+        self._credit = 0.0
         self.in_flight = 0
         self.refused = 0
 
-    @property
-    def limit(self) -> float:
-        return self._limit
+    def probe_sent(self) -> None:
+        """Something takes a place in the queue now."""
+        self._sent = self._clock()
 
-    def admit(self) -> bool:
-        if self.in_flight >= int(self._limit):
+    def probe_seen(self) -> None:
+        """And now it was looked at."""
+        if self._sent is not None:
+            self._waited_s.append(self._clock() - self._sent)
+            self._sent = None
+
+    @property
+    def wait_s(self) -> float:
+        """How long requests wait now."""
+        return min(self._waited_s)
+
+    @property
+    def retry_after_s(self) -> float:
+        """When there may be room."""
+        return max(2 * self.wait_s, _LEAST_HINT_S)
+
+    def admit(self, remaining_s: float) -> bool:
+        """Whether a request with so much time left may come in."""
+        wait_s = self.wait_s
+        share = min(max(1.5 - wait_s / self._target_s, 0.0), 1.0)
+        # evenly: at a share of a third every third comes in
+        self._credit = min(self._credit + share, 1.0)
+        busy = wait_s > self._target_s / 2
+        hopeless = busy and remaining_s < self._mean_s
+        if self._credit < 1.0 - _ROUNDING or hopeless or self.in_flight >= self._most:
             self.refused += 1
             return False
+        self._credit -= 1.0
         self.in_flight += 1
         return True
 
     def released(self, seconds: float) -> None:
         """One of the admitted was answered, or failed, after so long."""
         self._mean_s += _SMOOTHING * (seconds - self._mean_s)
-        busy = 2 * self.in_flight >= self._limit
         self.in_flight -= 1
-        if seconds <= self._target_s:
-            if busy:
-                self._limit = min(self._most, self._limit + 1.0 / self._limit)
-        elif self._clock() - self._decreased >= self._target_s:
-            # once for all that were slow together: they are one sign, not many
-            self._decreased = self._clock()
-            self._limit = max(self._least, min(self._limit, self.in_flight + 1.0) * _DECREASE)
-
-    @property
-    def retry_after_s(self) -> float:
-        """When there may be room: about as long as an answer takes now."""
-        return max(self._mean_s, 0.01)

@@ -11,15 +11,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from tamis_server.domain.candidates import Candidates
+from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import CandidateFilter
+from tamis_server.protection.quality import QualityFactor
 
 
 @dataclass(frozen=True, slots=True)
 class Filtering:
     filters: Sequence[CandidateFilter]
     limit: int  # candidates worth ranking; they arrive best first
+    quality: QualityFactor
     name: ClassVar[str] = "filtering"
 
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
@@ -29,7 +31,12 @@ class Filtering:
             dropped[candidate_filter.name] = int(mask.shape[0] - mask.sum())
             if dropped[candidate_filter.name]:
                 batch = batch.take(mask)
-        if len(batch) > self.limit:
-            dropped["over_limit"] = len(batch) - self.limit
-            batch = batch.take(np.arange(self.limit, dtype=np.int32))
-        return replace(batch, counts=dropped)
+        affordable = max(self.quality.share(self.limit), min(2 * ctx.limit, self.limit))
+        causes = batch.causes
+        if affordable < min(len(batch), self.limit):
+            slow = f"{affordable} of {self.limit} are ranked while answers are slow"
+            causes = (*causes, Cause(self.name, slow, DegradationLevel.FEWER_CANDIDATES))
+        if len(batch) > affordable:
+            dropped["over_limit"] = len(batch) - affordable
+            batch = batch.take(np.arange(affordable, dtype=np.int32))
+        return replace(batch, counts=dropped, causes=causes)

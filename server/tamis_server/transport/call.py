@@ -16,11 +16,13 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from tamis_server.domain.context import Deadline
-from tamis_server.domain.errors import DeadlineExceeded
+from tamis_server.domain.errors import DeadlineExceeded, Overloaded
+from tamis_server.protection.admission import Admission
 from tamis_server.transport.status import status_of
 
 REQUEST_ID = "x-request-id"
 _MAX_REQUEST_ID = 128
+_ASKING = "/tamis.v1.RecommendService/"
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("tamis.access")
 
@@ -58,8 +60,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         min_timeout_s: float,
         log_calls: bool,
         observe: Callable[[str, str, float], None],
+        admission: Admission,
     ) -> None:
-        """observe: told method, status code and seconds of every call."""
+        """observe: told method, status code and seconds of every call; admission: of the calls
+        that ask for items, since events have queues of their own."""
+        self._admission = admission
         self._default_timeout_s = default_timeout_s
         self._min_timeout_s = min_timeout_s
         self._log_calls = log_calls
@@ -93,6 +98,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Handler, default_timeout_s: float) -> Handler:
+        handle = self._admitted(handler) if method.startswith(_ASKING) else handler
+
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             start = perf_counter()
             remaining = context.time_remaining()
@@ -106,7 +113,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if remaining < self._min_timeout_s:
                     least = f"{self._min_timeout_s * 1e3:g} ms"
                     raise DeadlineExceeded(f"{remaining * 1e3:.3f} ms left, {least} needed")
-                response = await handler(request, context)
+                response = await handle(request, context)
                 status.code = code_pb2.OK
                 return response
             except Exception as error:
@@ -119,6 +126,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return await _abort(context, status, call)
 
         return answer
+
+    def _admitted(self, handler: Handler) -> Handler:
+        admission = self._admission
+
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            if not admission.admit(current_call().deadline.remaining()):
+                raise Overloaded("the server", admission.retry_after_s)
+            started = perf_counter()
+            try:
+                return await handler(request, context)
+            finally:
+                admission.released(perf_counter() - started)
+
+        return handle
 
 
 def refusal(error: Exception, request_id: str) -> status_pb2.Status:

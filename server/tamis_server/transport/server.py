@@ -24,8 +24,10 @@ from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.domain.errors import TamisError
 from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.funnel.engine import Engines
+from tamis_server.protection.admission import Admission
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.health import Health
+from tamis_server.transport.pulse import Pulse
 from tamis_server.transport.servicers import (
     AdminServicer,
     CatalogServicer,
@@ -70,12 +72,14 @@ class GrpcServer:
         editor: CatalogueEditor,
         status: Callable[[], ServerStatus],
         interceptor: CallInterceptor,
+        admission: Admission,
         *,
         refuse_unknown_items: bool,
         max_connection_age_s: float,
         drain_s: float,
     ) -> None:
         self._drain_s = drain_s
+        self._pulse = Pulse(admission)
         self._health = Health(SERVICES)
         self._server = grpc.aio.server(
             interceptors=[interceptor],
@@ -112,9 +116,11 @@ class GrpcServer:
         """Listen on host:port and return the port. Not serving until told so."""
         try:
             port = self._server.add_insecure_port(listen)
+            self._server.add_insecure_port(self._pulse.address())
         except RuntimeError as error:
             raise CannotListen(f"can't listen on {listen}: {error}") from None
         await self._server.start()
+        self._pulse.start()
         return port
 
     async def serve(self) -> None:
@@ -126,4 +132,5 @@ class GrpcServer:
         self._health.set_serving(False)
         await asyncio.sleep(delay_s)
         self._health.end_watches()
+        await self._pulse.stop()
         await self._server.stop(self._drain_s)

@@ -13,6 +13,7 @@ from tamis_pipeline.rankers.objectives import DEFAULT, labels
 from tamis_pipeline.rankers.requests import Requests, requests
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles import features
+from tamis_server.bundles.query_tower import HOURS, WEEKDAYS
 from tamis_server.domain.context import EventKind
 
 ITEMS, USERS, DIM = 60, 12, 8
@@ -41,7 +42,11 @@ def world(seed: int) -> tuple[Requests, ItemTables, Towers, Interactions]:
     encoder = {
         "history_table": vectors,
         "kind_weight": np.array([0, 1, 1, 1, 1, 1, -1, 0, -1], np.float32),
-        "recency": (0.9 ** np.arange(6)).astype(np.float32),
+        "seeds": np.zeros((DIM, 1), np.float32),
+        "kind_bias": np.zeros((9, 1), np.float32),
+        "recency_bias": np.log(0.9) * np.arange(6, dtype=np.float32)[:, None],
+        "context_table": np.zeros((HOURS + WEEKDAYS, DIM), np.float32),
+        "w_context": np.zeros((DIM, 2), np.float32),
         "skip": np.eye(DIM, dtype=np.float32),
         "w1": np.zeros((DIM, 2), np.float32),
         "b1": np.zeros(2, np.float32),
@@ -106,6 +111,7 @@ def test_features_are_those_that_serving_computes_from_what_was_known() -> None:
         there = exposed.items[row] >= 0
         near = features.cross_features(
             tables.vectors,
+            tables.neighbours,
             exposed.items[row, there],
             query if query.any() else None,
             rows,

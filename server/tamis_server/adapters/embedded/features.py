@@ -16,9 +16,12 @@ class ColumnFeatures:
 
     def __init__(self, bundle: Bundle) -> None:
         self._vectors = bundle.vectors
+        self._neighbours = bundle.neighbours
 
     async def columns(self, ctx: RequestContext, rows: Rows) -> Columns:
         history = ctx.history
         return {
-            "cross": cross_features(self._vectors, rows, ctx.query, history.rows, history.kinds)
+            "cross": cross_features(
+                self._vectors, self._neighbours, rows, ctx.query, history.rows, history.kinds
+            )
         }

@@ -131,6 +131,7 @@ class LiveItems:
         row = self._row.pop(key, None)
         if row is not None:
             self._free.append((time.monotonic() + _QUARANTINE_S, row))
+            self._bundle.neighbours.move(np.array([-1], np.int32), np.array([row], np.int32))
             self.rows = self.rows[self.rows != row]
             self.content_rows = self.content_rows[self.content_rows != row]
 
@@ -213,6 +214,7 @@ class LiveItems:
         for row, each in zip(rows.tolist(), placed, strict=True):
             self._catalogue.put(row, each.upsert.key, each.upsert.item)
             self._eligibility.put(row, each.upsert.item.attributes)
+        bundle.neighbours.move(base, rows)
         self._ranker.refresh(rows)
         self.rows = np.union1d(self.rows, rows).astype(np.int32)
         self._fill_content(rows, np.stack([each.content for each in placed]))

@@ -8,8 +8,10 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from tamis_kernels import select, top_k
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.loader import Bundle
+from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.domain.candidates import NOTHING, Rows, Scored, Scores, Source, Vectors
 from tamis_server.domain.context import Eligible, RequestContext
 from tamis_server.domain.ports import CandidateFilter
@@ -50,6 +52,23 @@ class AroundRecent:
         liked = ctx.history.rows[is_positive(ctx.history.kinds)]
         anchors = _last_distinct(liked, self.items)
         return await _around(self.nearest, ctx, anchors, quota)
+
+
+@dataclass(frozen=True, slots=True)
+class OftenTogether:
+    """What others took to who took to the same items."""
+
+    neighbours: Neighbours
+    source: ClassVar[Source] = Source.CO_OCCURRENCE
+
+    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+        taken = ctx.history.rows[is_positive(ctx.history.kinds)]
+        rows, scores = self.neighbours.around(taken)
+        if ctx.eligible is not None:
+            shown = select(ctx.eligible.bits, rows)
+            rows, scores = rows[shown], scores[shown]
+        best = top_k(scores, rows, quota)
+        return Scored(rows[best], scores[best])
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class _CandidateSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Candi
     """Looks or reads like items that the user met last, or like the item asked about."""
     CANDIDATE_SOURCE_SEARCH: _CandidateSource.ValueType  # 8
     """Looks or reads like what was searched for."""
+    CANDIDATE_SOURCE_CO_OCCURRENCE: _CandidateSource.ValueType  # 9
+    """Often met by those who met the same items as the user."""
 
 class CandidateSource(_CandidateSource, metaclass=_CandidateSourceEnumTypeWrapper):
     """Where a candidate came from."""
@@ -68,6 +70,8 @@ CANDIDATE_SOURCE_CONTENT: CandidateSource.ValueType  # 7
 """Looks or reads like items that the user met last, or like the item asked about."""
 CANDIDATE_SOURCE_SEARCH: CandidateSource.ValueType  # 8
 """Looks or reads like what was searched for."""
+CANDIDATE_SOURCE_CO_OCCURRENCE: CandidateSource.ValueType  # 9
+"""Often met by those who met the same items as the user."""
 Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
 
 class _ReasonCode:
@@ -94,6 +98,8 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """It looks or reads like something met lately, or like the item asked about."""
     REASON_CODE_MATCHES_SEARCH: _ReasonCode.ValueType  # 8
     """It looks or reads like what was searched for."""
+    REASON_CODE_OFTEN_TOGETHER: _ReasonCode.ValueType  # 9
+    """Others took to it who took to the same items."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """Why an item is shown, to be put into words by the caller."""
@@ -116,6 +122,8 @@ REASON_CODE_SIMILAR_CONTENT: ReasonCode.ValueType  # 7
 """It looks or reads like something met lately, or like the item asked about."""
 REASON_CODE_MATCHES_SEARCH: ReasonCode.ValueType  # 8
 """It looks or reads like what was searched for."""
+REASON_CODE_OFTEN_TOGETHER: ReasonCode.ValueType  # 9
+"""Others took to it who took to the same items."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 class _DegradationLevel:

@@ -1,0 +1,124 @@
+"""Histories as windows into one list of events, cut out where they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis_pipeline.dataset import Interactions
+from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.query_tower import HOURS, clock
+
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """items int32[m], kinds uint8[m]: events by user and time. Of each of n examples: targets, and
+    the history [starts, ends) without the event ``own`` (-1: with all); context int32[n, 2]: slots
+    of hour and weekday."""
+
+    items: Int32
+    kinds: UInt8
+    targets: Int32
+    starts: Int32
+    ends: Int32
+    own: Int32
+    context: Int32
+
+    def __len__(self) -> int:
+        return int(self.targets.shape[0])
+
+    def take(self, which: npt.NDArray[Any]) -> Examples:
+        return Examples(
+            self.items,
+            self.kinds,
+            *(
+                each[which]
+                for each in (self.targets, self.starts, self.ends, self.own, self.context)
+            ),
+        )
+
+    def histories(self, length: int) -> tuple[Int32, UInt8]:
+        """rows int32[n, length], latest first, -1 where there is none, and kinds alike."""
+        found = window(np, self.items, self.kinds, self.starts, self.ends, self.own, length)
+        return found[0].astype(np.int32), found[1].astype(np.uint8)
+
+
+def window(
+    xp: ModuleType, items: Any, kinds: Any, starts: Any, ends: Any, own: Any, length: int
+) -> tuple[Any, Any]:
+    """The last ``length`` events of each history, latest first; xp: numpy or jax.numpy."""
+    slots = ends[:, None] - 1 - xp.arange(length, dtype=xp.int32)
+    slots = slots - (slots <= own[:, None])  # steps over the example's own event
+    there = slots >= starts[:, None]
+    slots = xp.maximum(slots, 0)
+    return xp.where(there, items[slots], -1), xp.where(there, kinds[slots], 0)
+
+
+def within(events: Interactions, ordered: bool, timed: bool) -> Examples:
+    """Each first meeting of a user and an item to which the user took, and the user's other events:
+    those before it, or all (``ordered`` false: their order says nothing)."""
+    order, bounds = _by_user(events)
+    items, users = events.items[order], events.users[order]
+    positive = np.flatnonzero(is_positive(events.kinds[order]))
+    _, first = np.unique(_pairs(users[positive], items[positive]), return_index=True)
+    chosen = positive[np.sort(first)]
+    starts = bounds[users[chosen]]
+    ends = chosen if ordered else bounds[users[chosen] + 1]
+    return Examples(
+        items,
+        events.kinds[order],
+        items[chosen],
+        starts.astype(np.int32),
+        ends.astype(np.int32),
+        np.full(chosen.shape[0], -1, np.int32) if ordered else chosen.astype(np.int32),
+        _context(events.times[order][chosen], timed),
+    )
+
+
+def between(before: Interactions, asked: Interactions, timed: bool) -> Examples:
+    """Each item that a user took to in ``asked``, not met ``before``, and what came before it."""
+    order, bounds = _by_user(before, int(asked.users.max(initial=-1)) + 1)
+    new = is_positive(asked.kinds) & ~np.isin(
+        _pairs(asked.users, asked.items), _pairs(before.users, before.items)
+    )
+    positions = np.flatnonzero(new)
+    users, times = asked.users[positions], before.times[order]
+    ends = [
+        bounds[user] + np.searchsorted(times[bounds[user] : bounds[user + 1]], time, side="right")
+        for user, time in zip(users.tolist(), asked.times[positions].tolist(), strict=True)
+    ]
+    return Examples(
+        before.items[order],
+        before.kinds[order],
+        asked.items[positions],
+        bounds[users].astype(np.int32),
+        np.array(ends, np.int32),
+        np.full(positions.shape[0], -1, np.int32),
+        _context(asked.times[positions], timed),
+    )
+
+
+def _by_user(
+    events: Interactions, users: int = 0
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """An order by user and time, and where each user begins in it, with one bound more."""
+    order = np.argsort(events.users, kind="stable")
+    count = max(users, int(events.users.max(initial=-1)) + 1)
+    return order, np.searchsorted(events.users[order], np.arange(count + 1))
+
+
+def _pairs(users: Int32, items: Int32) -> npt.NDArray[np.int64]:
+    pairs: npt.NDArray[np.int64] = users.astype(np.int64) << 32 | items
+    return pairs
+
+
+def _context(times: npt.NDArray[np.float64], timed: bool) -> Int32:
+    unknown = np.array([[0, HOURS]], np.int32)
+    return clock(times) if timed else np.repeat(unknown, times.shape[0], axis=0)

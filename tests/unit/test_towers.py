@@ -1,0 +1,202 @@
+"""What is served of the towers is what was trained; new items are placed by what they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis_pipeline import towers, twotower
+from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.vocabulary import ItemFields
+from tamis_pipeline.windows import between, within
+from tamis_server.bundles.item_tower import ItemTower
+from tamis_server.bundles.query_tower import clock, encode
+from tamis_server.bundles.vocabulary import AttributeCodes, Vocabulary
+
+ITEMS, WIDTH = 40, 6
+CONFIG = twotower.TwoTowerConfig(
+    dim=8,
+    hidden=8,
+    history=6,
+    batch=64,
+    uniform_negatives=16,
+    hard_negatives=16,
+    hard_depth=10,
+    epochs=8,
+    patience=8,
+    recall_at=5,
+)
+
+
+def catalogue() -> tuple[ItemFields, np.ndarray]:
+    """Items of two kinds, odd and even, in fields, words and content."""
+    vocabulary = Vocabulary(
+        attributes=(
+            AttributeCodes(attribute="parity", kind="category", values=("even", "odd")),
+            AttributeCodes(attribute="size", kind="number", edges=(10.0, 20.0)),
+        ),
+        word_buckets=32,
+        words=3,
+    )
+    kinds = ["odd" if item % 2 else "even" for item in range(ITEMS)]
+    fields = vocabulary.fields({"parity": kinds, "size": list(range(ITEMS))}, ITEMS)
+    words = vocabulary.hashed([f"{kind} thing" for kind in kinds])
+    content = np.random.default_rng(1).normal(size=(ITEMS, WIDTH)).astype(np.float32)
+    content[:, 0] += np.where(np.arange(ITEMS) % 2, 5, -5)
+    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    return ItemFields(vocabulary, fields, words), content
+
+
+_SHARES = (0.4, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05)
+
+
+def behaviour(seed: int = 0, users: int = 60, most: int = ITEMS - 4) -> Interactions:
+    """Users keep to odd or to even items; the last four items nobody meets."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (user, item, float(1e6 + 5000 * n + user), rng.choice([1, 2, 4, 5, 6, 7, 8], p=_SHARES))
+        for user in range(users)
+        for n, item in enumerate(rng.permutation(np.arange(user % 2, most, 2))[:10])
+    ]  # fmt: skip
+    rows.sort(key=lambda row: row[2])
+    columns = list(zip(*rows, strict=True))
+    return Interactions(
+        np.array(columns[0], np.int32),
+        np.array(columns[1], np.int32),
+        np.array(columns[2]),
+        np.array(columns[3], np.uint8),
+    )
+
+
+def cut(events: Interactions) -> tuple[Interactions, Interactions]:
+    late = events.times > np.quantile(events.times, 0.8)
+    return events.take(~late), events.take(late)
+
+
+@pytest.fixture(scope="module")
+def trained() -> twotower.Towers:
+    fields, content = catalogue()
+    fit, validation = cut(behaviour())
+    return twotower.train(fields, content, fit, validation, CONFIG, 0, lambda _: None)
+
+
+@given(seed=st.integers(0, 1000), length=st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_queries_are_served_as_they_were_trained(
+    trained: twotower.Towers, seed: int, length: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-1, ITEMS, (3, length)).astype(np.int32)
+    kinds = rng.integers(0, 9, (3, length)).astype(np.uint8)
+    context = clock(rng.uniform(0, 2e9, 3))
+    served = encode(trained.encoder, rows, kinds, context)
+    kept = slice(None, CONFIG.history)
+    expected = np.asarray(
+        towers.queries(
+            trained.encoder,  # type: ignore[arg-type]  # arrays are arrays
+            trained.encoder["history_table"],  # type: ignore[arg-type]
+            rows[:, kept],  # type: ignore[arg-type]
+            kinds[:, kept],  # type: ignore[arg-type]
+            context,  # type: ignore[arg-type]
+        )
+    )
+    heard = ((rows >= 0) & ~np.isin(kinds, [0, 7]))[:, kept].any(axis=1)
+    np.testing.assert_allclose(served[heard], expected[heard], atol=1e-5)
+    assert not served[~heard].any()
+
+
+def test_new_items_are_served_as_training_places_items_it_never_met(
+    trained: twotower.Towers,
+) -> None:
+    fields, content = catalogue()
+    tower = ItemTower(fields.vocabulary, trained.item_tower)
+    new = slice(ITEMS - 4, ITEMS)
+    placed = tower.vectors(fields.values[new], fields.words[new], content[new])
+    np.testing.assert_allclose(placed, trained.vectors[new], atol=1e-5)
+    histories = tower.histories(fields.values[new], content[new])
+    np.testing.assert_allclose(histories, trained.encoder["history_table"][new], atol=1e-5)
+
+
+def test_items_nobody_met_are_near_those_who_like_their_kind(trained: twotower.Towers) -> None:
+    even = encode(
+        trained.encoder,
+        np.array([[0, 2, 4, 6]], np.int32),
+        np.full((1, 4), 2, np.uint8),
+        clock(np.array([1e6])),
+    )[0]
+    scores = trained.vectors[ITEMS - 4 :] @ even
+    assert scores[[0, 2]].min() > scores[[1, 3]].max()
+
+
+def test_the_same_seed_trains_the_same_towers(trained: twotower.Towers) -> None:
+    fields, content = catalogue()
+    fit, validation = cut(behaviour())
+    again = twotower.train(fields, content, fit, validation, CONFIG, 0, lambda _: None)
+    np.testing.assert_array_equal(again.vectors, trained.vectors)
+
+
+def test_a_warm_start_with_fixed_items_changes_queries_alone(trained: twotower.Towers) -> None:
+    fields, content = catalogue()
+    fit, validation = cut(behaviour(seed=5))
+    losses: list[str] = []
+    tuned = twotower.train(
+        fields, content, fit, validation, CONFIG, 1, losses.append, trained.params, fixed_items=True
+    )
+    known = np.unique(fit.items)
+    np.testing.assert_array_equal(tuned.vectors[known], trained.vectors[known])
+    assert len(losses) >= 1
+
+
+def windows(events: Interactions, ordered: bool) -> list[tuple[int, int, list[int]]]:
+    """The examples as loops: user, target, history latest first."""
+    by_user: dict[int, list[int]] = {}
+    for position, user in enumerate(events.users.tolist()):
+        by_user.setdefault(user, []).append(position)
+    found = []
+    for user, own in sorted(by_user.items()):
+        met: set[int] = set()
+        for place, position in enumerate(own):
+            item, kind = int(events.items[position]), int(events.kinds[position])
+            if kind in (1, 2, 3, 4, 5) and item not in met:
+                others = own[:place] if ordered else [each for each in own if each != position]
+                found.append((user, item, [int(events.items[each]) for each in others[::-1]]))
+                met.add(item)
+    return found
+
+
+@given(
+    of=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 5), st.sampled_from([1, 2, 6, 7])), max_size=30
+    ),
+    ordered=st.booleans(),
+    length=st.integers(1, 6),
+)
+@settings(deadline=None)
+def test_histories_are_what_came_before_or_all_the_rest(
+    of: list[tuple[int, int, int]], ordered: bool, length: int
+) -> None:
+    users, items, kinds = np.array(of, np.int32).reshape(-1, 3).T.copy()
+    times = np.arange(len(of), dtype=np.float64)
+    events = Interactions(users, items, times, kinds.astype(np.uint8))
+    examples = within(events, ordered, timed=True)
+    rows, _ = examples.histories(length)
+    expected = windows(events, ordered)
+    assert examples.targets.tolist() == [target for _, target, _ in expected]
+    for found, (_, _, history) in zip(rows, expected, strict=True):
+        wanted = history[:length]
+        assert found.tolist() == wanted + [-1] * (length - len(wanted))
+
+
+def test_validation_asks_for_what_was_not_met_before() -> None:
+    fit, validation = cut(behaviour())
+    examples = between(fit, validation, timed=True)
+    met = {*zip(fit.users.tolist(), fit.items.tolist(), strict=True)}
+    columns = (validation.users.tolist(), validation.items.tolist(), validation.kinds.tolist())
+    asked = [
+        item
+        for user, item, kind in zip(*columns, strict=True)
+        if kind in (1, 2, 3, 4, 5) and (user, item) not in met
+    ]
+    assert examples.targets.tolist() == asked
