@@ -46,7 +46,7 @@ demo-bundle: setup-dev ## Train the demo shop's bundle again
 	$(BIN)/tamis pipeline build --input .cache/shop --name demo-shop --out pipeline/tamis_pipeline/shop/bundle
 
 triton: setup triton-install ## Serve a bundle's models by a real Triton server (BUNDLE=, PORT=)
-	PYTHONPATH=tools $(BIN)/python -m triton_local --bundle $(BUNDLE) --port $(PORT)
+	PYTHONPATH=tools $(BIN)/python -m triton_local --repository $(BUNDLE)/models --port $(PORT)
 
 triton-install: $(TRITON)/.installed ## Fetch the Triton server into .tools/triton (x86-64, CPython 3.11 or 3.12)
 

@@ -1,4 +1,4 @@
-"""``python -m triton_local --bundle DIR``: serve a bundle's models until interrupted."""
+"""``python -m triton_local --repository DIR``: serve its models until interrupted."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from triton_local.server import NoTriton, TritonServer
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="triton_local", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--repository", type=Path, required=True)
     parser.add_argument("--port", type=int, default=8001, help="of gRPC")
     options = parser.parse_args()
-    repository = options.bundle.resolve() / "models"
+    repository = options.repository.resolve()
     if not repository.is_dir():
-        print(
-            f"{options.bundle} has no models/: build it with `tamis pipeline build`",
-            file=sys.stderr,
-        )
+        print(f"{repository}: no model repository", file=sys.stderr)
         return 2
     try:
         with TritonServer(repository, grpc_port=options.port) as server:

@@ -23,6 +23,8 @@ by their rows also gives ``pairing`` int64[b, 1]: ``pairing_number`` of the bund
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tamis_server.bundles.manifest import Manifest
@@ -54,3 +56,52 @@ def shapes(manifest: Manifest) -> dict[str, tuple[type[np.generic], tuple[int, .
         "history_kinds": (np.int32, (-1,)),
         "history_ages": (np.float32, (-1,)),
     }
+
+
+def violations(
+    manifest: Manifest,
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]],
+    outputs: Mapping[str, tuple[str, tuple[int, ...]]],
+) -> list[str]:
+    """How a model breaks the contract for this bundle; empty where it keeps it.
+
+    inputs, outputs: NumPy's name of the type, and the shape without the users' dimension, -1: any.
+    """
+    found = []
+    known = shapes(manifest)
+    for name, (kind, dims) in inputs.items():
+        if name not in known:
+            found.append(f"input {name}: no such input; there are {', '.join(known)}")
+            continue
+        wanted = np.dtype(known[name][0]).name, known[name][1]
+        found += _misfit(f"input {name}", (kind, dims), wanted)
+    given = {canonical(name): tensor for name, tensor in outputs.items()}
+    heads = len(manifest.objectives)
+    if PROBABILITIES not in given:
+        found.append(f"output {PROBABILITIES}: missing")
+    else:
+        found += _misfit(f"output {PROBABILITIES}", given[PROBABILITIES], ("float32", (-1, heads)))
+    if BY_ROW & set(inputs):
+        if PAIRING not in given:
+            found.append(f"output {PAIRING}: missing; what knows items by their rows has to say it")
+        else:
+            found += _misfit(f"output {PAIRING}", given[PAIRING], ("int64", (1,)))
+    return found
+
+
+def canonical(output: str) -> str:
+    """An output's name without the number that PyTorch's backend wants (``name__0``)."""
+    name, separator, number = output.rpartition("__")
+    return name if separator and number.isdigit() else output
+
+
+def _misfit(
+    what: str, given: tuple[str, tuple[int, ...]], wanted: tuple[str, tuple[int, ...]]
+) -> list[str]:
+    (kind, dims), (wanted_kind, wanted_dims) = given, wanted
+    fits = len(dims) == len(wanted_dims) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(dims, wanted_dims, strict=True)
+    )
+    if kind == wanted_kind and fits:
+        return []
+    return [f"{what}: {kind}{list(dims)} where {wanted_kind}{list(wanted_dims)} fits"]

@@ -43,3 +43,26 @@ def verify_bundle(directory: Directory) -> None:
     verify(directory)
     manifest = load(directory).manifest
     typer.echo(f"{manifest.bundle_id}: good, {manifest.items} items, {len(manifest.files)} files")
+
+
+@app.command("check-model")
+def check_model(
+    model: Annotated[Path, typer.Argument(help="Its directory in a Triton model repository.")],
+    bundle: Annotated[Path, typer.Option(help="The bundle it is to rank for.")],
+    at: Annotated[
+        str, typer.Option(help="host:port of a Triton server that has it: then it runs, too.")
+    ] = "",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for that server.")] = 0.0,
+) -> None:
+    """Check that a model of any framework can rank for a bundle. Exit status 2 where it can't."""
+    from tamis_server.cli import check  # noqa: PLC0415 needs the extra triton
+
+    manifest = read_manifest(bundle)
+    config = check.read_config(model)
+    for problem in (found := check.problems(config, manifest)):
+        typer.echo(problem, err=True)
+    if found:
+        raise typer.Exit(2)
+    typer.echo(f"{config.name}: fits {manifest.bundle_id}")
+    if at:
+        typer.echo(check.run(config.name, load(bundle), at, wait))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tamis_server.adapters.remote.triton_endpoint import Endpoint, ModelName
-from tamis_server.bundles.ranking_contract import PAIRING, PROBABILITIES
+from tamis_server.bundles.ranking_contract import PAIRING, PROBABILITIES, canonical
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.errors import DependencyFailed
 from tamis_server.domain.scoring import Outputs, Signature
@@ -53,7 +53,11 @@ class TritonModel:
     ) -> Outputs:
         """Raises DependencyFailed."""
         signature = await self.signature(deadline)
-        outputs = tuple(name for name in (PROBABILITIES, PAIRING) if name in signature.outputs)
+        outputs = {
+            known: name
+            for name in signature.outputs
+            if (known := canonical(name)) in (PROBABILITIES, PAIRING)
+        }
         running: dict[asyncio.Task[Outputs], Endpoint] = {}
 
         def start(endpoint: Endpoint) -> None:

@@ -81,15 +81,16 @@ class Endpoint:
     async def infer(
         self,
         inputs: Mapping[str, npt.NDArray[Any]],
-        outputs: tuple[str, ...],
+        outputs: Mapping[str, str],
         deadline: Deadline,
         check: Callable[[Outputs], None],
     ) -> Outputs:
+        """outputs: the server's names by ours."""
         given = []
         for name, array in inputs.items():
             given.append(triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
             given[-1].set_data_from_numpy(np.ascontiguousarray(array))
-        wanted = [triton.InferRequestedOutput(name) for name in outputs]
+        wanted = [triton.InferRequestedOutput(name) for name in outputs.values()]
 
         async def ask(timeout_s: float) -> Outputs:
             result: triton.InferResult = await self._client.infer(
@@ -99,7 +100,7 @@ class Endpoint:
                 outputs=wanted,
                 client_timeout=timeout_s,
             )
-            found = {name: _array(result, name) for name in outputs}
+            found = {known: _array(result, name) for known, name in outputs.items()}
             check(found)
             return found
 
