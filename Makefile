@@ -10,8 +10,9 @@ SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kern
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo demo-once demo-bundle test check lint types imports proto \
-	proto-check sanitize bench format clean triton triton-install triton-for-tests
+.PHONY: help setup setup-dev demo demo-once demo-bundle test test-ray test-transformers check lint \
+	types imports proto proto-check sanitize bench format clean triton triton-install \
+	triton-for-tests
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -63,6 +64,18 @@ triton-for-tests: ## Install Triton where CI must have it; elsewhere its tests a
 
 test: setup-dev triton-for-tests ## Run the tests
 	$(BIN)/pytest
+
+test-ray: setup-dev ## Run the tests that need Ray (installs 0.3 GB)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,ray]'
+	$(BIN)/pytest -m ray
+
+test-transformers: $(VENV)-transformers/.ready ## Compare with Hugging Face's CLIP (installs 4.7 GB)
+	$(VENV)-transformers/bin/pytest tests/huggingface
+
+$(VENV)-transformers/.ready: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)-transformers
+	$(VENV)-transformers/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,clip-torch]'
+	@touch $@
 
 check: lint types imports proto-check test ## All that CI runs
 

@@ -2,7 +2,7 @@
 
     read ─┬─ retrieval ──┬─ ranker ─┐
           ├─ neighbours ─┤          │
-          └──────────────┴──────────┴─ index ── evaluate ── seal
+    embed ┴──────────────┴──────────┴─ index ── evaluate ── seal
 
 A stage is a property: asking for one does what it needs and no more, and what is in the workspace
 already is not done again (see ``workspace``). To add a stage, write its function in a module of its
@@ -26,14 +26,20 @@ from tamis_pipeline import (
     statistics,
     twotower,
 )
-from tamis_pipeline.bundle import BundleParts, ItemTowerParts, seal, write_bundle
+from tamis_pipeline.bundle import BundleParts, ContentParts, ItemTowerParts, seal, write_bundle
 from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.content import CLIP, Content
 from tamis_pipeline.drift import drift
+from tamis_pipeline.embedding import embed as embedding
+from tamis_pipeline.embedding import work as encoding
+from tamis_pipeline.embedding.work import InProcess
+from tamis_pipeline.encoders.port import open_encoder
 from tamis_pipeline.evaluation import report
 from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.ranking import Ranked
+from tamis_pipeline.readers import read_catalogue
 from tamis_pipeline.run import RUN, Run, read_run
 from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
@@ -42,6 +48,8 @@ from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.neighbours import Neighbours
 
 Together = tuple[Neighbours, Neighbours]  # of what towers learn from; of all training
+
+_BATCH = 64
 
 
 class Pipeline:
@@ -77,6 +85,39 @@ class Pipeline:
         return prepared
 
     @cached_property
+    def embed(self) -> Kept[Path] | None:
+        """Content vectors and the CLIP that made them (see ``content``), if one is configured.
+
+        Raises EncoderRejected and BundleRejected.
+        """
+        config, kind = self._config.content, self._config.dataset.kind
+        if config is None:
+            return None
+        encoder = open_encoder(config.encoder)
+        return self._work.files(
+            "embed",
+            lambda out: embedding.embed(
+                embedding.documents(read_catalogue(kind, self._source), self._source),
+                encoder,
+                InProcess(encoder, _BATCH),
+                config,
+                out,
+                self._work.beside("embed.cache"),
+                self._progress,
+            ),
+            of=[provenance.combined(self.inputs), encoder.digest],
+            settings=[kind, config],
+            code=[embedding, encoding],
+        )
+
+    @cached_property
+    def content(self) -> Content | None:
+        """Of the items of ``read``."""
+        if self.embed is None:
+            return None
+        return Content.load(self.embed.value, self.read.value.data.items["item_id"].to_pylist())
+
+    @cached_property
     def statistics(self) -> Kept[Statistics]:
         prepared = self.read
         return self._work.value(
@@ -94,14 +135,14 @@ class Pipeline:
             "retrieval",
             lambda: twotower.train(
                 prepared.value.fields,
-                None,
+                None if self.content is None else self.content.vectors,
                 prepared.value.parts.fit,
                 prepared.value.parts.validation,
                 config.retrieval.two_tower,
                 config.seed,
                 self._progress.note,
             ),
-            of=[prepared],
+            of=[prepared, *([self.embed] if self.embed else [])],
             settings=[config.retrieval, config.seed],
             code=[twotower],
         )
@@ -148,7 +189,7 @@ class Pipeline:
         return self._work.files(
             "index",
             lambda out: write_bundle(self._parts(), out),
-            of=[prepared, towers, together, ranker],
+            of=[prepared, towers, together, ranker, *([self.embed] if self.embed else [])],
             settings=[self._name, self._config.index, self._config.seed],
             code=[bundle, ranking],
         )
@@ -212,6 +253,9 @@ class Pipeline:
     def _parts(self) -> BundleParts:
         prepared, towers, together = self.read.value, self.retrieval.value, self.neighbours.value[1]
         tables = ranking.item_tables(prepared, towers, together)
+        content = None
+        if self.embed is not None and self.content is not None:
+            content = ContentParts(self.content.vectors, self.content.spec, self.embed.value / CLIP)
         return BundleParts(
             name=self._name,
             as_of=prepared.as_of,
@@ -230,6 +274,7 @@ class Pipeline:
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},
             index=self._config.index,
+            content=content,
             item_tower=ItemTowerParts(
                 towers.item_tower, prepared.fields.vocabulary.model_dump(mode="json")
             ),

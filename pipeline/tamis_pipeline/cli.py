@@ -116,6 +116,14 @@ def evaluate(
 
 
 @app.command()
+def baselines(source: Source, config: Config = "default", seed: Seed = None) -> None:
+    """What simple methods reach on a configuration's split, as JSON; trains nothing else."""
+    compare = _of_the_training_extra("evaluation.report").compare
+    measured = compare(source, _settings(config, seed), Progress(Console(stderr=True)))
+    typer.echo(json.dumps(measured, indent=2))
+
+
+@app.command()
 def simulate(
     source: Annotated[Path, typer.Option("--input", help="Directory of the catalogue.")],
     out: Annotated[Path, typer.Option("--out", help="Directory of the data set to write.")],

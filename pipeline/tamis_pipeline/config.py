@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from tamis_pipeline.drift import DriftConfig
+from tamis_pipeline.embedding.embed import EmbedConfig
 from tamis_pipeline.neighbours import NeighboursConfig
 from tamis_pipeline.rankers import objectives
 from tamis_pipeline.rankers.boosted import BoostedConfig
@@ -105,12 +106,14 @@ class GatesConfig(_Section):
 
 
 class PipelineConfig(_Section):
-    """All of it. seed: the same seed, input, configuration and code make the same bundle."""
+    """All of it. seed: the same seed, input, configuration and code make the same bundle. content:
+    without it a bundle knows nothing of what items look and read like."""
 
     seed: int = Field(0, ge=0)
     dataset: DatasetConfig = DatasetConfig()
     split: SplitConfig = SplitConfig()
     popularity: PopularityConfig = PopularityConfig()
+    content: EmbedConfig | None = None
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -69,6 +69,10 @@ class Workspace:
         self._progress = progress
         self.records: dict[str, StageRecord] = {}
 
+    def beside(self, name: str) -> Path:
+        """A file for what a stage keeps for its next run, whatever that works on."""
+        return self._directory / name
+
     def value(
         self,
         name: str,

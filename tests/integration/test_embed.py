@@ -49,9 +49,9 @@ class Counting(OnnxEncoder):
         self.seen += texts
         return super().texts(texts)
 
-    def images(self, images: Sequence[Image.Image]) -> Float32:
-        self.pictures += len(images)
-        return super().images(images)
+    def images(self, pixels: Sequence[Float32]) -> Float32:
+        self.pictures += len(pixels)
+        return super().images(pixels)
 
 
 @pytest.fixture

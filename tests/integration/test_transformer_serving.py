@@ -13,7 +13,7 @@ from tamis_pipeline.rankers import export, training
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
 from tamis_pipeline.rankers.transformer import Transformer, TransformerConfig
 from tamis_pipeline.synthetic import random_parts
-from tamis_server.adapters.embedded.encoder import PooledQueryEncoder
+from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.app import build_engine
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle, load
@@ -65,9 +65,10 @@ async def jax_scores(
         bundle.item_fields,
         features.log_popularity(bundle.popularity),
     )
-    query = await PooledQueryEncoder(bundle).encode(request(history=History(items, times, kinds)))
+    asked = request(history=History(items, times, kinds))
+    query = await AttentiveQueryEncoder(bundle).encode(asked)
     assert query is not None
-    cross = features.cross_features(bundle.vectors, rows, query, items, kinds)
+    cross = features.cross_features(bundle.vectors, bundle.neighbours, rows, query, items, kinds)
     latest = slice(None, -HISTORY - 1, -1)
     count = min(HISTORY, items.shape[0])
     history = np.full((1, HISTORY), -1, np.int32)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -149,6 +149,7 @@ def test_what_is_no_picture_is_refused_with_the_reason(data: bytes, reason: str)
         decode(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_picture_or_refused(data: bytes) -> None:
     with suppress(UnreadablePicture):
@@ -212,6 +213,7 @@ def test_fusing_weighs_both_and_takes_what_is_there() -> None:
 vectors = hnp.arrays(np.float32, (4, 3), elements=st.floats(-1, 1, width=32))
 
 
+@settings(deadline=None)
 @given(vectors, vectors, hnp.arrays(np.bool_, 4))
 def test_what_is_fused_is_a_unit_vector_or_nothing(
     texts: np.ndarray, images: np.ndarray, has_image: np.ndarray

@@ -23,7 +23,9 @@ from tamis_server.bundles.clip import Card, Clip, normalised
 TRAINING = "training.json"
 _BATCH = 256
 BASE = ClipConfig()
-TINY = replace(BASE, dim=64, channels=(16, 32, 64, 128), width=64, pieces=1_200, max_tokens=24)
+TINY = replace(
+    BASE, dim=64, channels=(12, 24, 48, 96), width=64, pieces=1_200, max_tokens=24, batch=64
+)
 SIZES = {"base": BASE, "tiny": TINY}
 
 

@@ -33,7 +33,7 @@ class ClipConfig:
     shift: pixels by which a picture is moved; patience: epochs without gain."""
 
     dim: int = 128
-    channels: tuple[int, ...] = (24, 48, 96, 192)
+    channels: tuple[int, ...] = (16, 32, 64, 128)
     image_size: int = 64
     width: int = 128
     pieces: int = 4_000

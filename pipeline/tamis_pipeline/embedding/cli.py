@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ class Engine(StrEnum):
     """Where encoding happens."""
 
     inprocess = "inprocess"
+    ray = "ray"
 
 
 def embed(
@@ -44,6 +46,10 @@ def embed(
     cache: Annotated[
         Path | None, typer.Option(help="File of vectors kept between runs; else beside --out.")
     ] = None,
+    engine: Annotated[Engine, typer.Option(help="Here, or on a Ray cluster.")] = Engine.inprocess,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Parts of the work, and workers, for --engine ray.")
+    ] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Encode texts and pictures; only what changed since the last run is encoded again."""
@@ -51,11 +57,18 @@ def embed(
     port, readers = module_of("encoders.port"), module_of("readers")
     config = embedding.EmbedConfig(encoder, text_weight, image_weight, project)
     given = embedding.documents(readers.read_catalogue(dataset, source), source)
-    opened = port.open_encoder(encoder, provider or ["CPUExecutionProvider"])
+    providers = provider or ["CPUExecutionProvider"]
+    opened = port.open_encoder(encoder, providers)
+    run = work.InProcess(opened, batch)
+    if engine is Engine.ray:
+        directory = out.absolute().with_name(f".{out.name}.{os.getpid()}.shards")
+        run = module_of("embedding.cluster", "ray").OnRay(
+            encoder, providers, batch, shards, directory
+        )
     report = embedding.embed(
         given,
         opened,
-        work.InProcess(opened, batch),
+        run,
         config,
         out,
         cache or out.absolute().with_name(f".{out.name}.cache"),

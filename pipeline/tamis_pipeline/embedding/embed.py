@@ -146,10 +146,12 @@ def embed(
             encoded_pictures=encoded["picture"] - len(unreadable),
             examples=dict(list(problems.items())[:_NAMED]),
         )
+        # what was encoded depends on the runs before, and what is written must not
+        stated = {name: n for name, n in asdict(report).items() if not name.startswith("encoded")}
         card = {
             "spec": content.spec.model_dump(),
             "encoder_digest": encoder.digest,
-            "report": asdict(report),
+            "report": stated,
         }
         (directory / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
     return report

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-from PIL.Image import Image
+import pyarrow.parquet as pq
 
 from tamis_pipeline.encoders.port import Encoder, Float32
 from tamis_server.bundles.pictures import UnreadablePicture, decode
@@ -46,17 +46,28 @@ class InProcess:
             yield encode(self._encoder, work.slice(start, self._batch))
 
 
+def write_shards(table: pa.Table, directory: Path, shards: int) -> list[Path]:
+    """``table`` in at most ``shards`` Parquet files of about equal size, in a new directory."""
+    directory.mkdir(parents=True)
+    size = max(1, -(-table.num_rows // shards))
+    paths: list[Path] = []
+    for start in range(0, table.num_rows, size):
+        paths.append(directory / f"{len(paths):05d}.parquet")
+        pq.write_table(table.slice(start, size), paths[-1])
+    return paths
+
+
 def encode(encoder: Encoder, work: pa.Table) -> pa.Table:
     """``RESULT`` rows of ``WORK`` rows, in their order."""
     rows = work.to_pylist()
     vectors: list[Float32 | None] = [None] * len(rows)
     problems: list[str | None] = [None] * len(rows)
     texts = [number for number, row in enumerate(rows) if row["text"] is not None]
-    pictures: dict[int, Image] = {}
+    pictures: dict[int, Float32] = {}
     for number, row in enumerate(rows):
         if row["text"] is None:
             try:
-                pictures[number] = decode(Path(row["picture"]).read_bytes())
+                pictures[number] = encoder.pixels(decode(Path(row["picture"]).read_bytes()))
             except (UnreadablePicture, OSError) as error:
                 problems[number] = str(error)
     if texts:

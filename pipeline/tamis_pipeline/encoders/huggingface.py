@@ -69,9 +69,12 @@ class HuggingFaceEncoder:
         found[[not text.strip() for text in texts]] = 0.0
         return found
 
-    def images(self, images: Sequence[Image]) -> Float32:
-        given = self._processor.image_processor(list(images), return_tensors="pt")
-        return self._run(_Images(self._model), given["pixel_values"])
+    def pixels(self, picture: Image) -> Float32:
+        given = self._processor.image_processor([picture], return_tensors="np")
+        return np.asarray(given["pixel_values"][0], np.float32)
+
+    def images(self, pixels: Sequence[Float32]) -> Float32:
+        return self._run(_Images(self._model), torch.from_numpy(np.stack(pixels)))
 
     def export(self, directory: Path) -> None:
         ids = torch.zeros((2, 8), dtype=torch.int64)

@@ -47,8 +47,11 @@ class Encoder(Protocol):
     def texts(self, texts: Sequence[str]) -> Float32:
         """float32[n, dim], unit rows; a blank text gives a zero row."""
 
-    def images(self, images: Sequence[Image]) -> Float32:
-        """float32[n, dim], unit rows, of RGB pictures."""
+    def pixels(self, picture: Image) -> Float32:
+        """float32[3, height, width]: what the tower sees of an RGB picture; much less than it."""
+
+    def images(self, pixels: Sequence[Float32]) -> Float32:
+        """float32[n, dim], unit rows, of what ``pixels`` gave."""
 
     def export(self, directory: Path) -> None:
         """Write the towers into an existing directory, in the layout of ``bundles.clip``."""

@@ -39,8 +39,11 @@ class OnnxEncoder:
     def texts(self, texts: Sequence[str]) -> Float32:
         return self._clip.texts(texts)
 
-    def images(self, images: Sequence[Image]) -> Float32:
-        return self._clip.images(images)
+    def pixels(self, picture: Image) -> Float32:
+        return self._clip.pixels(picture)
+
+    def images(self, pixels: Sequence[Float32]) -> Float32:
+        return self._clip.images(pixels)
 
     def export(self, directory: Path) -> None:
         for name in CLIP_FILES:

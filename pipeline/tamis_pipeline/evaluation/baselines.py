@@ -19,6 +19,7 @@ from implicit.als import AlternatingLeastSquares
 from implicit.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import CosineRecommender
 from implicit.utils import ParameterWarning
+from scipy.linalg.lapack import spotrf, spotri
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
@@ -136,10 +137,12 @@ def _ease(matrix: csr_matrix, settings: Settings, _: int) -> Scorer | None:
     if met.shape[0] > _LARGEST:
         return None
     known = matrix[:, met]
-    gram = np.asarray((known.T @ known).todense(), np.float64)
+    gram = np.asarray((known.T @ known).todense(), np.float32)
     gram[np.diag_indices_from(gram)] += settings["regularisation"]
-    inverse = np.linalg.inv(gram)
-    weights = (-inverse / np.diag(inverse)).astype(np.float32)
+    # by Cholesky, which gives the lower half: a quarter of the time of a general inverse
+    lower = np.tril(spotri(spotrf(gram, lower=True)[0], lower=True)[0])
+    inverse = lower + np.tril(lower, -1).T
+    weights = -inverse / np.diag(inverse)
     weights[np.diag_indices_from(weights)] = 0.0
 
     def score(users: npt.NDArray[np.intp]) -> Float32:
@@ -182,7 +185,7 @@ def _factors(model: Any, matrix: csr_matrix) -> Scorer:
 
 BASELINES = (
     Baseline("item-kNN", _neighbours, tuple({"neighbours": k} for k in (20, 100, 500))),
-    Baseline("EASE", _ease, tuple({"regularisation": r} for r in (50, 200, 500, 1000))),
+    Baseline("EASE", _ease, tuple({"regularisation": r} for r in (100, 300, 1000))),
     Baseline(
         "ALS",
         _als,

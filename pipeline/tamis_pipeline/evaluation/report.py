@@ -17,7 +17,7 @@ from tamis_pipeline.evaluation.funnel import Answers, Client
 from tamis_pipeline.evaluation.judgement import PAGE, Method, Yardstick
 from tamis_pipeline.evaluation.protocols import Question, left_out, newcomers, questions
 from tamis_pipeline.evaluation.segments import segments, within
-from tamis_pipeline.preparation import Prepared
+from tamis_pipeline.preparation import Prepared, prepare
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.twotower import Towers
@@ -47,20 +47,17 @@ def measure(
     if not asked:
         raise DatasetRejected(f"split: nobody of the test part can be asked: {left_out(parts)}")
     everybody = [*asked, *newcomers(parts)]
-    available = data.items.column("available").to_numpy(zero_copy_only=False).astype(np.bool_)
+    available = _available(prepared)
     client = Client(bundle, data.user_ids, data.items.column("item_id").to_pylist(), progress)
     answers = client.ask(everybody, PAGE, DEPTH)
-    scorers, chosen = _scorers(prepared, towers, asked, available, config, progress)
-    found = {name: lists(each, asked, available, DEPTH) for name, each in scorers.items()}
+    others, chosen = _baselines(prepared, available, config, progress)
+    scorers = {TOWERS: retrieval.scorer(towers, asked), **others}
     methods = {
         FUNNEL: Method(answers.pages[: len(asked)], answers.ranked[: len(asked)]),
-        **{name: Method(own[:, :PAGE], own) for name, own in found.items()},
+        **{name: _ranked(each, asked, available) for name, each in scorers.items()},
     }
     relevant = [question.relevant for question in asked]
-    counts = np.bincount(
-        parts.train.items[is_positive(parts.train.kinds)], minlength=data.items.num_rows
-    ).astype(np.float32)
-    yardstick = Yardstick(counts, np.unique(parts.train.users).shape[0], towers.vectors)
+    yardstick = _yardstick(prepared, towers.vectors)
     return {
         "data set": data.name,
         "seed": config.seed,
@@ -70,10 +67,12 @@ def measure(
         **judgement.judge(methods, relevant, yardstick, config.seed),
         "baseline settings": chosen,
         "segments": {
-            **_segments(asked, methods, counts),
+            **_segments(asked, methods, yardstick.counts),
             **_new(everybody[len(asked) :], answers, scorers["popularity"], available),
         },
-        "retrieval": retrieval.recalls(found[TOWERS], methods[FUNNEL].deep, answers, relevant),
+        "retrieval": retrieval.recalls(
+            methods[TOWERS].deep, methods[FUNNEL].deep, answers, relevant
+        ),
         "stages": answers.stages,
         "degraded answers": answers.degraded,
         "given negatives": _given(data.held_out, client, scorers, asked, config),
@@ -85,10 +84,46 @@ def measure(
     }
 
 
-def _scorers(
+def compare(source: Path, config: PipelineConfig, progress: Progress) -> dict[str, Any]:
+    """The baselines alone, on the split that ``config`` says: nothing is trained but them. Raises
+    DatasetRejected."""
+    prepared = prepare(source, config)
+    asked = questions(prepared.parts)
+    available = _available(prepared)
+    scorers, chosen = _baselines(prepared, available, config, progress)
+    methods = {name: _ranked(each, asked, available) for name, each in scorers.items()}
+    held_out, is_given = prepared.data.held_out, config.split.how == "given"
+    places = {}
+    if held_out is not None and is_given:
+        places = {name: given.places(each, held_out) for name, each in scorers.items()}
+    return {
+        "users": len(asked),
+        "methods": judgement.means(methods, [question.relevant for question in asked]),
+        "given negatives": given.judge(places, config.seed),
+        "baseline settings": chosen,
+    }
+
+
+def _available(prepared: Prepared) -> Mask:
+    column = prepared.data.items.column("available")
+    mask: Mask = column.to_numpy(zero_copy_only=False).astype(np.bool_)
+    return mask
+
+
+def _ranked(scorer: Scorer, asked: Sequence[Question], available: Mask) -> Method:
+    own = lists(scorer, asked, available, DEPTH)
+    return Method(own[:, :PAGE], own)
+
+
+def _yardstick(prepared: Prepared, vectors: Float32) -> Yardstick:
+    train = prepared.parts.train
+    positive = train.items[is_positive(train.kinds)]
+    counts = np.bincount(positive, minlength=vectors.shape[0]).astype(np.float32)
+    return Yardstick(counts, np.unique(train.users).shape[0], vectors)
+
+
+def _baselines(
     prepared: Prepared,
-    towers: Towers,
-    asked: Sequence[Question],
     available: Mask,
     config: PipelineConfig,
     progress: Progress,
@@ -96,7 +131,6 @@ def _scorers(
     """What scores every item for a user, by name, and the settings that were chosen for it."""
     popularity = prepared.popularity[None, :]
     scorers: dict[str, Scorer] = {
-        TOWERS: retrieval.scorer(towers, asked),
         "popularity": lambda users: np.repeat(popularity, users.shape[0], axis=0),
     }
     chosen: dict[str, Any] = {}
@@ -146,10 +180,9 @@ def _new(
     """Users of whom nothing is known, the last of ``answers``: popularity is all there is."""
     if not new:
         return {}
-    by_popularity = lists(popularity, new, available, DEPTH)
     theirs = {
         FUNNEL: Method(answers.pages[-len(new) :], answers.ranked[-len(new) :]),
-        "popularity": Method(by_popularity[:, :PAGE], by_popularity),
+        "popularity": _ranked(popularity, new, available),
     }
     relevant = [question.relevant for question in new]
     return {NEW: {"users": len(new), "methods": judgement.means(theirs, relevant)}}
