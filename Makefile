@@ -4,7 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRITON := .tools/triton
-BUNDLE := pipeline/tamis_pipeline/shop/bundle
+# RANKER=triton: the demo ranks by a Triton server that runs as long as it does
+RANKED = $(if $(RANKER),PYTHONPATH=tools $(BIN)/python -m triton_local --repository $(BUNDLE)/models \
+	-- env TAMIS_RANKING__URL=triton://{endpoint}/deepfm)
+BUNDLE = pipeline/tamis_pipeline/shop/bundle
 PORT := 8001
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kernels/include/*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -12,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo demo-once demo-bundle test test-ray test-transformers check lint \
 	types imports proto proto-check sanitize bench format clean triton triton-install \
-	triton-for-tests
+	triton-client triton-for-tests
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -35,11 +38,11 @@ $(VENV)/.development: $(VENV)/.serving
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	@touch $@
 
-demo: setup ## Serve the demo shop on 127.0.0.1:50051 and show one shopper's recommendations
-	$(BIN)/tamis demo
+demo: setup $(RANKER:triton=triton-client) ## Serve the demo shop on 127.0.0.1:50051 and show recommendations (RANKER=triton: by Triton)
+	$(RANKED) $(BIN)/tamis demo
 
-demo-once: setup ## The same, check the answer and exit
-	$(BIN)/tamis demo --once
+demo-once: setup $(RANKER:triton=triton-client) ## The same, check the answer and exit
+	$(RANKED) $(BIN)/tamis demo --once
 
 demo-bundle: setup-dev ## Train the demo shop's bundle again
 	$(BIN)/tamis pipeline shop --out .cache/shop
@@ -47,6 +50,12 @@ demo-bundle: setup-dev ## Train the demo shop's bundle again
 
 triton: setup triton-install ## Serve a bundle's models by a real Triton server (BUNDLE=, PORT=)
 	PYTHONPATH=tools $(BIN)/python -m triton_local --repository $(BUNDLE)/models --port $(PORT)
+
+triton-client: triton-install $(VENV)/.triton
+
+$(VENV)/.triton: $(VENV)/.serving
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[triton]'
+	@touch $@
 
 triton-install: $(TRITON)/.installed ## Fetch the Triton server into .tools/triton (x86-64, CPython 3.11 or 3.12)
 

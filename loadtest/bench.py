@@ -24,6 +24,7 @@ from typing import Any
 
 import filter_plan
 import numpy as np
+import rankers
 import state
 import uvloop
 from bundles import USERS, bundle
@@ -158,7 +159,11 @@ def main() -> None:
         entry(f"{size}_cpu_us", cpu * 1e6, "us/request", "empty_handler_cpu_us", empty_cpu * 1e6),
         entry(f"{size}_rss_mb", rss, "MiB"),
     ]
-    for name, value, unit in (*filter_plan.figures(options.items), *state.figures(options.seconds)):
+    for name, value, unit in (
+        *filter_plan.figures(options.items),
+        *state.figures(options.seconds),
+        *rankers.figures(options.seconds),
+    ):
         entries.append(entry(name, value, unit))
     about = {
         "commit": _commit(),

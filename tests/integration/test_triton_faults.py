@@ -92,6 +92,26 @@ async def test_a_crashed_model_is_left_alone_until_it_is_loaded_again(
         await shop.until(FULL)
 
 
+async def test_a_model_that_is_loaded_again_under_load_costs_no_answer(
+    bundle: Path, faulty: Faulty
+) -> None:
+    import tritonclient.grpc.aio as client
+
+    async with deep_shop(bundle, [faulty.server.endpoint]) as shop:
+        await shop.until(FULL)
+        connection = client.InferenceServerClient(faulty.server.endpoint)
+        for _ in range(3):
+            # a reload is one only where something has changed
+            os.utime(faulty.mode.parent / "1" / "model.py")
+            reload = asyncio.ensure_future(connection.load_model("deepfm"))
+            while not reload.done():
+                answers = await asyncio.gather(*(shop.ask(user) for user in range(4)))
+                assert {slate.level for slate in answers} <= {FULL, LIGHT}
+            await reload
+        await connection.close()
+        await shop.until(FULL)
+
+
 async def test_a_version_that_is_not_there_degrades_and_says_so(
     bundle: Path, faulty: Faulty
 ) -> None:

@@ -1,8 +1,10 @@
-"""``python -m triton_local --repository DIR``: serve its models until interrupted."""
+"""``python -m triton_local --repository DIR [-- COMMAND …]``: serve its models until interrupted,
+or while COMMAND runs; {endpoint} in it becomes the server's host:port."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from triton_local.server import NoTriton, TritonServer
 def main() -> int:
     parser = argparse.ArgumentParser(prog="triton_local", description=__doc__)
     parser.add_argument("--repository", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=8001, help="of gRPC")
+    parser.add_argument("--port", type=int, default=0, help="of gRPC; 0 takes a free one")
+    parser.add_argument("command", nargs="*", help="what to run meanwhile")
     options = parser.parse_args()
     repository = options.repository.resolve()
     if not repository.is_dir():
@@ -21,7 +24,10 @@ def main() -> int:
     try:
         with TritonServer(repository, grpc_port=options.port) as server:
             names = ", ".join(sorted(each.name for each in repository.iterdir()))
-            print(f"serving {names} at {server.endpoint}; Ctrl-C ends it", flush=True)
+            print(f"serving {names} at {server.endpoint}", file=sys.stderr, flush=True)
+            if options.command:
+                command = [each.replace("{endpoint}", server.endpoint) for each in options.command]
+                return subprocess.run(command, check=False).returncode
             assert server.process is not None
             return server.process.wait()
     except KeyboardInterrupt:

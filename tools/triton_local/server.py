@@ -84,6 +84,18 @@ class TritonServer:
         if self.process is not None:
             os.killpg(self.process.pid, which)
 
+    def cpu_seconds(self) -> float:
+        """What the server and its backends' processes have used."""
+        used = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:  # it has just ended
+                continue
+            if self.process is not None and int(fields[2]) == self.process.pid:  # its group
+                used += int(fields[11]) + int(fields[12])
+        return used / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """At once: nothing in flight is answered."""
         if self.process is not None and self.process.poll() is None:

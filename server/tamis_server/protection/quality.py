@@ -2,7 +2,8 @@
 
 One number follows a percentile of the latency: an answer in time raises it a little, a late one
 lowers it by so much more that both balance out where the percentile meets its target. Where few
-ask, time raises it instead: what was slow for a moment is forgotten in seconds.
+ask, time raises it instead: what was slow for a moment is forgotten in seconds, and one or two late
+answers cost nothing yet.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 
 _RECOVERY_S = 5.0
+_FORGIVEN = 0.9  # above it nothing is given up
 
 
 class QualityFactor:
@@ -22,7 +24,7 @@ class QualityFactor:
         *,
         percentile: float = 99.0,
         floor: float = 0.2,
-        step: float = 0.001,
+        step: float = 0.0005,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """step: what an answer in time adds; a late one takes step * p / (100 - p)."""
@@ -45,4 +47,6 @@ class QualityFactor:
 
     def share(self, count: int) -> int:
         """So many of ``count``, at least one."""
+        if self.value > _FORGIVEN:
+            return count
         return max(1, round(count * self.value))

@@ -53,3 +53,12 @@ def test_where_few_ask_a_slow_moment_is_forgotten_in_seconds() -> None:
     for _ in range(5):
         quality.observe(0.01)
     assert quality.value == 1.0
+
+
+def test_a_single_late_answer_costs_nothing() -> None:
+    quality = QualityFactor(0.1, clock=Steady())
+    quality.observe(10.0)
+    assert quality.share(500) == 500
+    for _ in range(3):
+        quality.observe(10.0)
+    assert quality.share(500) < 500
