@@ -182,6 +182,22 @@ def _restart(server: TritonServer) -> None:
     server.start()
 
 
+async def test_of_two_servers_a_slow_one_is_helped_out_and_then_left_alone(
+    bundle: Path, faulty: Faulty
+) -> None:
+    with TritonServer(bundle / "models") as second:
+        endpoints = [faulty.server.endpoint, second.endpoint]
+        async with deep_shop(bundle, endpoints, timeout_s=1.0) as shop:
+            await shop.until(FULL)
+            for user in range(60):  # so that it knows what is slow
+                await shop.ask(user)
+            faulty.mode.write_text("slow")
+            levels = [(await shop.ask(user)).level for user in range(60)]
+            assert set(levels) == {FULL}
+            assert shop.model.hedges > 0
+            assert shop.model.endpoints[0].breaker.openings > 0
+
+
 async def test_nothing_is_left_behind_by_ten_faults(bundle: Path, faulty: Faulty) -> None:
     async with deep_shop(bundle, [faulty.server.endpoint]) as shop:
 

@@ -30,14 +30,21 @@ class Admission:
         self._clock = clock
         self._waited_s: deque[float] = deque([0.0] * _PROBES, _PROBES)
         self._sent: float | None = None
+        self._asked = False
         self._mean_s = 0.0
         self._credit = 0.0
         self.in_flight = 0
         self.refused = 0
 
+    def worth_a_probe(self) -> bool:
+        """Whether anybody has asked since the last probe; where nobody has, nobody waits."""
+        if not self._asked:
+            self._waited_s.extend([0.0] * _PROBES)
+        return self._asked
+
     def probe_sent(self) -> None:
         """Something takes a place in the queue now."""
-        self._sent = self._clock()
+        self._sent, self._asked = self._clock(), False
 
     def probe_seen(self) -> None:
         """And now it was looked at."""
@@ -57,7 +64,7 @@ class Admission:
 
     def admit(self, remaining_s: float) -> bool:
         """Whether a request with so much time left may come in."""
-        wait_s = self.wait_s
+        self._asked, wait_s = True, self.wait_s
         share = min(max(1.5 - wait_s / self._target_s, 0.0), 1.0)
         # evenly: at a share of a third every third comes in
         self._credit = min(self._credit + share, 1.0)

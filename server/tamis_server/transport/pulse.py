@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tamis_server.protection.admission import Admission
 
-_INTERVAL_S = 0.02
+_INTERVAL_S = 0.05  # a probe costs about a request's time at the edge
 _TIMEOUT_S = 10.0
 
 
@@ -52,8 +52,10 @@ class Pulse:
             stub = health_pb2_grpc.HealthStub(channel)
             await channel.channel_ready()
             while True:
+                await asyncio.sleep(_INTERVAL_S)
+                if not self._admission.worth_a_probe():
+                    continue
                 self._admission.probe_sent()
                 with contextlib.suppress(grpc.aio.AioRpcError):  # as late as can be, then
                     await stub.Check(request, timeout=_TIMEOUT_S)
                 self._admission.probe_seen()
-                await asyncio.sleep(_INTERVAL_S)

@@ -70,3 +70,13 @@ def test_while_requests_wait_one_that_could_not_be_answered_in_time_is_refused()
 def test_the_hint_grows_with_the_wait() -> None:
     assert waiting(0.0).retry_after_s == 0.05
     assert waiting(0.3).retry_after_s == pytest.approx(0.6)
+
+
+def test_where_nobody_asks_nobody_waits_and_no_probe_is_needed() -> None:
+    admission = waiting(1.0)
+    assert not admission.admit(1.0)
+    assert admission.worth_a_probe()
+    admission.probe_sent()
+    assert not admission.worth_a_probe()
+    assert admission.wait_s == 0.0
+    assert admission.admit(1.0)
