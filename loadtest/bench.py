@@ -130,6 +130,7 @@ def main() -> None:
     with server("empty_handler.py") as under:
         empty, empty_cpu = uvloop.run(saturation(under, options.seconds))
     quiet = ("--set", "server.access_log=false", "--set", "bundle.watch_s=0")
+    quiet += ("--set", "protection.wait_s=10")  # saturation is what is measured: nobody is refused
     command = ("-m", "tamis_server", "serve", "--bundle", str(directory))
     with (
         TemporaryDirectory() as directory_of_state,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from support.engines import AS_OF, SPARE, Recorder, request
+from support.triton import require_triton
 from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.rankers import export, training
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
@@ -19,13 +20,17 @@ from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle, load
 from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.domain.context import History
+from tamis_server.domain.slate import Slate
+from tamis_server.rankers import open_triton
 from tamis_server.settings import RankingSettings, Settings, StateSettings
 from tamis_server.stores import open_stores
+from triton_local.server import TritonServer
 
 HISTORY = 8
 
 
-async def test_a_transformer_in_process_ranks_as_it_was_trained_to(tmp_path: Path) -> None:
+def shop(directory: Path) -> tuple[Bundle, Transformer, training.Params]:
+    """A bundle with a random Transformer."""
     parts = random_parts(items=120, users=10, as_of=AS_OF)
     schema, dim = parts.features, parts.vectors.shape[1]
     model = Transformer(schema, dim, HISTORY, 2, TransformerConfig(width=16, heads=2))
@@ -35,19 +40,42 @@ async def test_a_transformer_in_process_ranks_as_it_was_trained_to(tmp_path: Pat
         for name, array in model.initial(0).items()
     }
     exported = export.transformer(params, schema, 2)
-    write_bundle(replace(parts, models={"transformer/1/model.onnx": exported}), tmp_path / "b")
-    bundle = load(tmp_path / "b", spare=SPARE)
-    stores = open_stores(StateSettings(url=f"lmdb://{tmp_path / 'state'}", fsync="never"))
-    settings = Settings(ranking=RankingSettings(url="onnx://transformer", timeout_s=10.0))
-    engine = build_engine(bundle, stores.users, settings, Recorder())
+    write_bundle(replace(parts, models={"transformer/1/model.onnx": exported}), directory)
+    return load(directory, spare=SPARE), model, params
+
+
+async def answered(bundle: Bundle, state: Path, url: str) -> Slate:
+    stores = open_stores(StateSettings(url=f"lmdb://{state}", fsync="never"))
+    settings = Settings(ranking=RankingSettings(url=url, timeout_s=10.0))
+    triton = open_triton(settings.ranking)
+    engine = build_engine(bundle, stores.users, settings, Recorder(), triton)
     slate = await engine.recommend.run(request("user-3", 20))
-    assert slate.level is DegradationLevel.FULL
+    assert slate.level is DegradationLevel.FULL, slate.causes
     assert len(slate.candidates) == 20
-    native = build_engine(bundle, stores.users, Settings(), Recorder())
-    other = await native.recommend.run(request("user-3", 20))
+    if triton is not None:
+        await triton.close()
+    await stores.close()
+    return slate
+
+
+async def test_a_transformer_in_process_ranks_as_it_was_trained_to(tmp_path: Path) -> None:
+    bundle, model, params = shop(tmp_path / "b")
+    slate = await answered(bundle, tmp_path / "state", "onnx://transformer")
+    other = await answered(bundle, tmp_path / "state", "")
     assert slate.candidates.scores.tolist() != other.candidates.scores.tolist()
     expected = await jax_scores(bundle, model, params, slate.candidates.rows)
     np.testing.assert_allclose(slate.candidates.scores, expected, atol=1e-4)
+
+
+async def test_a_transformer_on_triton_ranks_as_it_does_in_process(tmp_path: Path) -> None:
+    require_triton()
+    bundle, _, _ = shop(tmp_path / "b")
+    local = await answered(bundle, tmp_path / "state", "onnx://transformer")
+    with TritonServer(bundle.directory / "models") as server:
+        url = f"triton://{server.endpoint}/transformer"
+        remote = await answered(bundle, tmp_path / "state", url)
+    np.testing.assert_array_equal(local.candidates.rows, remote.candidates.rows)
+    np.testing.assert_allclose(local.candidates.scores, remote.candidates.scores, atol=1e-6)
 
 
 async def jax_scores(
