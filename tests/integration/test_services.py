@@ -66,7 +66,8 @@ async def test_the_trace_gives_counts_and_time_of_every_stage(client: AsyncTamis
     ]
     retrieval = response.trace.stages[4]
     assert retrieval.candidates_out > 0
-    assert set(retrieval.counts) == {"personal", "recent", "popular", "fresh", "trending"}
+    sources = {"personal", "recent", "popular", "fresh", "trending", "co_occurrence"}
+    assert set(retrieval.counts) == sources
     assert response.trace.duration.ToNanoseconds() > 0
 
 
