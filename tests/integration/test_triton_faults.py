@@ -215,5 +215,6 @@ async def test_nothing_is_left_behind_by_ten_faults(bundle: Path, faulty: Faulty
         for _ in range(9):
             last = await fault()
         grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        assert last == first
+        assert last[0] <= first[0]
+        assert last[1] == first[1]
         assert grown_kb < 20_000
