@@ -74,7 +74,7 @@ triton-for-tests: ## Install Triton where CI must have it; elsewhere its tests a
 	@$(MAKE) --no-print-directory triton-install \
 		|| { test -z "$$CI" || exit 1; echo "SKIPPED (1): no Triton server could be installed"; }
 
-test: setup-dev triton-for-tests ## Run the tests
+test: setup-dev $(VENV)/.loadtest triton-for-tests ## Run the tests
 	$(BIN)/pytest
 
 test-ray: setup-dev ## Run the tests that need Ray (installs 0.3 GB)

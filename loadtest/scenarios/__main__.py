@@ -17,6 +17,7 @@ from serving import served
 
 from scenarios import DEMO, runs
 from scenarios.ghz import NoGhz
+from scenarios.locust import NoLocust
 from scenarios.page import page
 from scenarios.report import REPORTS, Report, write_text
 from tamis.v1 import admin_service_pb2, admin_service_pb2_grpc
@@ -34,7 +35,7 @@ def main() -> int:
     options = _options()
     try:
         reports = _run(options)
-    except (NoGhz, OtherBundle, BundleRejected, RuntimeError) as error:
+    except (NoGhz, NoLocust, OtherBundle, BundleRejected, RuntimeError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 2
     held = True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from scenarios import ghz, open_loop, summary
+from scenarios import ghz, locust, open_loop, plans, summary
 from scenarios.answers import Answers
 from scenarios.report import Phase, Report, about
 from tamis_server.bundles.manifest import read_manifest
@@ -58,6 +58,25 @@ def ghz_reports(asked: Asked) -> list[Report]:
     return [_report("ghz", "ghz 0.121.0", asked, asked.target, answers, phases, parameters)]
 
 
+def ramp_reports(asked: Asked) -> list[Report]:
+    return [_shaped("ramp", asked, asked.seconds or 20.0)]
+
+
+def spike_reports(asked: Asked) -> list[Report]:
+    return [_shaped("spike", asked, asked.seconds or 30.0)]
+
+
+def _shaped(scenario: str, asked: Asked, seconds: float) -> Report:
+    """A plan of locust's; rounds are parts of each of its phases."""
+    capacity, steps = asked.capacity(), plans.plan(scenario, seconds)
+    answers = locust.run(scenario, asked.target, asked.bundle, steps, capacity)
+    parameters = {"capacity": f"{capacity:.4g}", "seconds": f"{seconds:g}"}
+    phases = plans.phases(steps)
+    return _report(
+        scenario, "locust", asked, asked.target, answers, phases, parameters, cut=asked.rounds or 4
+    )
+
+
 def _report(
     scenario: str,
     tool: str,
@@ -85,4 +104,6 @@ def _report(
 SCENARIOS: dict[str, Callable[[Asked], list[Report]]] = {
     "open-loop": open_loop_reports,
     "ghz": ghz_reports,
+    "ramp": ramp_reports,
+    "spike": spike_reports,
 }

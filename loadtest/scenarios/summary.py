@@ -13,7 +13,7 @@ from scenarios.report import Figure, Phase, Row, Series
 
 ALL = "all"
 _PERCENTS = (50.0, 90.0, 99.0, 99.9, 100.0)
-_MIN_IN_A_ROUND = 20  # fewer answers say nothing about a 99th percentile
+_MIN_IN_A_ROUND = 20  # fewer say nothing about a share or a percentile
 
 
 def rows(answers: Answers, phases: Sequence[Phase]) -> list[Row]:
@@ -32,10 +32,10 @@ def rows(answers: Answers, phases: Sequence[Phase]) -> list[Row]:
 
 
 def figures(answers: Answers, phases: Sequence[Phase], rounds: int = 1) -> list[Figure]:
-    """Rate, failed share, median and 99th percentile of each RPC in each phase.
+    """Rate, failed share, median and 99th percentile of each RPC in each phase, and of all RPCs.
 
-    rounds: each phase is cut into so many of equal length. Percentiles of a round that has fewer
-    than 20 answers are not reported, nor is the RPC's.
+    rounds: each phase is cut into so many of equal length. An RPC that was asked fewer than 20
+    times in a round has no figures, and one that answered fewer no percentiles.
     """
     found = []
     names = list(dict.fromkeys(phase.name for phase in phases))
@@ -46,14 +46,14 @@ def figures(answers: Answers, phases: Sequence[Phase], rounds: int = 1) -> list[
             if phase.name == name
             for window in _cut(phase.start_s, phase.end_s, rounds)
         ]
-        for rpc in np.unique(answers.rpc).tolist():
-            of_rpc = answers.where(answers.rpc == rpc)
-            parts = [of_rpc.between(*window) for window in windows]
-            if not any(map(len, parts)):
-                continue
-            at = rpc if len(names) == 1 or name == rpc else f"{rpc}@{name}"
-            lengths = [end - start for start, end in windows]
-            found += _figures_of(at, parts, lengths)
+        lengths = [end - start for start, end in windows]
+        everything = [answers.between(*window) for window in windows]
+        rpcs = np.unique(np.concatenate([part.rpc for part in everything])).tolist()
+        for rpc in (*rpcs, ALL) if len(rpcs) > 1 else rpcs:
+            parts = [part if rpc == ALL else part.where(part.rpc == rpc) for part in everything]
+            if min(map(len, parts)) >= _MIN_IN_A_ROUND:
+                at = rpc if len(names) == 1 or name == rpc else f"{rpc}@{name}"
+                found += _figures_of(at, parts, lengths)
     return found
 
 

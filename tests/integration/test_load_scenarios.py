@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios import ghz, report
+from scenarios import ghz, locust, report
 from scenarios.report import Report
 from scenarios.rpcs import RPCS
 from support.servers import server_process
@@ -64,3 +64,17 @@ def test_ghz_calls_every_rpc_but_search_and_none_fails(bundle: Path, tmp_path: P
         )  # fmt: skip
     assert {row.rpc for row in found.rows} == set(RPCS) - {"Search"}, "it has no CLIP"
     assert not any(row.failures for row in found.rows)
+
+
+@pytest.mark.skipif(not locust.installed(), reason="locust is not there: '.[loadtest]' has it")
+def test_locust_s_spike_is_reported_by_phase_rpc_and_level(bundle: Path, tmp_path: Path) -> None:
+    with server_process(bundle, "--set", "server.access_log=false") as server:
+        (found,) = loadtest(
+            tmp_path, "spike", "--bundle", str(bundle), "--target", server.target,
+            "--rate", "60", "--seconds", "2", "--rounds", "1",
+        )  # fmt: skip
+    assert [phase.name for phase in found.phases] == ["before", "spike", "after"]
+    asked = {row.phase: row.requests for row in found.rows if row.rpc == "Recommend"}
+    assert asked["spike"] > asked["before"]
+    assert sum(row.levels.get("full", 0) for row in found.rows) > 20
+    assert not any(row.failures for row in found.rows), "it waits for answers, however late"

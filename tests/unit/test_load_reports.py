@@ -12,7 +12,7 @@ import pytest
 from driver import at_times
 from google.protobuf.json_format import ParseDict
 
-from scenarios import DEMO, data, ghz, report, summary
+from scenarios import DEMO, data, ghz, plans, report, summary
 from scenarios.answers import Answers, Recorder, level_of
 from scenarios.page import page
 from scenarios.report import Figure, NoReport, Phase, Report
@@ -160,9 +160,11 @@ def test_figures_have_a_value_for_each_round_and_no_percentile_of_a_handful() ->
     figures = {figure.name: figure for figure in a_report().figures}
     assert figures["Recommend p99"].rounds == (10.0, 10.0)
     assert figures["Recommend rate"].rounds == (10.0, 10.0)
-    few = answers((0.0, 0.1, "Search", "OK", 1))
-    names = {each.name for each in summary.figures(few, [Phase(name="x", start_s=0, end_s=1)])}
-    assert names == {"Search rate", "Search failed"}
+    few = answers(*((0.01 * n, 0.1, "Search", "OK", 1) for n in range(19)))
+    assert not summary.figures(few, [Phase(name="one", start_s=0, end_s=1)])
+    refused = answers(*((0.01 * n, 0.1, "Search", "UNAVAILABLE", 0) for n in range(20)))
+    found = summary.figures(refused, [Phase(name="one", start_s=0, end_s=1)])
+    assert {each.name: each.mean for each in found} == {"Search rate": 0.0, "Search failed": 1.0}
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -230,3 +232,24 @@ async def test_in_the_open_loop_nobody_waits_for_an_answer_that_is_late() -> Non
     times = [begin + 0.001 * number for number in range(5)]
     await at_times(times, send)
     assert sent == list(enumerate(times)), "each knows when it was due, not when it was sent"
+
+
+def test_a_ramp_goes_beyond_what_the_server_can_do_and_a_spike_comes_back() -> None:
+    ramp = [step.users(100) * plans.PACE for step in plans.plan("ramp", 10)]
+    assert ramp == sorted(ramp)
+    assert ramp[0] <= 100 < ramp[-1]
+    before, spike, after = (step.users(100) for step in plans.plan("spike", 10))
+    assert before == after
+    assert spike == 4 * before
+    with pytest.raises(ValueError, match="there are ramp, spike, soak"):
+        plans.plan("storm", 10)
+
+
+def test_a_plan_says_how_many_users_there_are_at_each_time_and_when_it_is_over() -> None:
+    steps = plans.plan("spike", 10)
+    assert [plans.users_at(steps, 100, time) for time in (0, 9.9, 10, 20, 29.9, 30)] == [
+        20, 20, 80, 20, 20, None,
+    ]  # fmt: skip
+    assert [(phase.name, phase.start_s, phase.end_s) for phase in plans.phases(steps)] == [
+        ("before", 0, 10), ("spike", 10, 20), ("after", 20, 30),
+    ]  # fmt: skip
