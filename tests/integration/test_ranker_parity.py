@@ -64,7 +64,7 @@ def histories_of(bundle: Bundle) -> Interactions:
 
 def exposed(bundle: Bundle, asked: Requests) -> Exposures:
     towers = Towers(bundle.vectors, {name: np.asarray(a) for name, a in bundle.encoder.items()})
-    config = ExposureConfig(personal=ITEMS, together=0, popular=0, candidates=ITEMS)
+    config = ExposureConfig(personal=ITEMS, popular=ITEMS, candidates=ITEMS)
     return listed(asked, tables_of(bundle), towers, config)
 
 
