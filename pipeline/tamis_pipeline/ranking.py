@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tamis_pipeline.config import RankingConfig
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.preparation import Prepared
-from tamis_pipeline.rankers import boosted, export, training
+from tamis_pipeline.rankers import boosted, export, precision, training
 from tamis_pipeline.rankers.deepfm import DeepFM
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables, listed
 from tamis_pipeline.rankers.quality import Quality, quality
@@ -37,13 +37,14 @@ class Ranked:
     """params: the DeepFM's arrays; models: files of the bundle's model repository;
     validation_gain: the DeepFM's, that stopped its learning (``gain``); requests: how many
     were held out to measure; quality: of each model, of the two-tower's order and of the simple
-    one, by objective."""
+    one, by objective; precision: what serving the DeepFM at less than float32 costs."""
 
     params: dict[str, Float32]
     models: dict[str, bytes]
     validation_gain: float
     requests: int
     quality: dict[str, Quality] = field(default_factory=dict)
+    precision: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def rank(
@@ -103,7 +104,8 @@ def rank(
         models["transformer/1/weights.npz"] = _npz(transformer.params)
     if "boosted" in config.models:
         found["boosted"] = _boosted(lessons, held_out, tables, schema, config, seed, report)
-    return Ranked(deepfm.params, models, deepfm.gain, len(held_out), found)
+    cost = precision.losses(deepfm.params, schema, objectives, tables, held_out)
+    return Ranked(deepfm.params, models, deepfm.gain, len(held_out), found, cost)
 
 
 def item_tables(prepared: Prepared, towers: Towers, neighbours: Neighbours) -> ItemTables:
