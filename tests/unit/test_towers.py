@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxruntime import InferenceSession
 
 from tamis_pipeline import towers, twotower
 from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.query_model import query_encoder
+from tamis_pipeline.synthetic import random_parts
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_pipeline.windows import between, grouped, within
 from tamis_server.bundles.item_tower import ItemTower
@@ -239,3 +242,25 @@ def test_where_order_says_nothing_towers_learn_from_all_others() -> None:
         fields, content, fit, validation, replace(config, epochs=0), 0, lambda _: None
     )
     assert twotower.recall_at(found, asked, 5) > twotower.recall_at(untrained, asked, 5)
+
+
+@settings(deadline=None, max_examples=30)  # opening a model is slow
+@given(
+    n=st.integers(1, 4),
+    length=st.integers(1, CONFIG.history),
+    seed=st.integers(0, 1000),
+)
+def test_the_query_encoder_as_onnx_is_the_one_that_serves(n: int, length: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    encoder = random_parts(items=ITEMS, seed=seed % 5).encoder
+    longest = encoder["recency_bias"].shape[0]
+    rows = rng.integers(-1, ITEMS, (n, min(length, longest))).astype(np.int32)
+    kinds = np.where(rows >= 0, rng.integers(0, 9, rows.shape), 0).astype(np.uint8)
+    context = clock(rng.uniform(0, 2e9, n))
+    given_ = {
+        "events": encoder["history_table"][np.maximum(rows, 0)],
+        "kinds": kinds.astype(np.int32),
+        "context": context,
+    }
+    (found,) = InferenceSession(query_encoder(encoder)).run(["query"], given_)
+    np.testing.assert_allclose(found, encode(encoder, rows, kinds, context), rtol=0, atol=1e-5)
