@@ -154,12 +154,9 @@ class Pipeline:
         items = prepared.value.data.items.num_rows
         return self._work.value(
             "neighbours",
-            lambda: (
-                neighbours.fit(prepared.value.parts.fit, items, config),
-                neighbours.fit(prepared.value.parts.train, items, config),
-            ),
+            lambda: neighbours.learn(prepared.value.parts, items, config, self._config.seed),
             of=[prepared],
-            settings=[config],
+            settings=[config, self._config.seed],
             code=[neighbours],
         )
 
@@ -176,9 +173,10 @@ class Pipeline:
                 config.ranking,
                 config.seed,
                 self._progress.note,
+                ordered=config.retrieval.two_tower.ordered,
             ),
             of=[prepared, towers, together],
-            settings=[config.ranking, config.seed],
+            settings=[config.ranking, config.retrieval.two_tower.ordered, config.seed],
             code=[ranking],
         )
 
