@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 HERE = Path(__file__).resolve().parent
 QUIET = ("server.access_log=false", "bundle.watch_s=0")
@@ -45,10 +44,18 @@ class Server:
 
     def rss_mb(self) -> float:
         """Resident memory of all of them; pages that they share count for each."""
+        return self._memory_mb("status", "VmRSS")
+
+    def pss_mb(self) -> float:
+        """Resident memory of all of them; pages that they share count once."""
+        return self._memory_mb("smaps_rollup", "Pss")
+
+    def _memory_mb(self, file: str, field: str) -> float:
         total = 0
         for pid in self.processes():
             with suppress(OSError):
-                found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                text = Path(f"/proc/{pid}/{file}").read_text()
+                found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
                 total += int(found[1]) if found else 0
         return total / 1024
 
@@ -76,6 +83,7 @@ def server(*command: str) -> Iterator[Server]:
     )
     assert process.stderr is not None
     said: deque[str] = deque(maxlen=_LAST_LINES)
+    reader: threading.Thread | None = None
     try:
         for line in process.stderr:
             said.append(line)
@@ -85,25 +93,23 @@ def server(*command: str) -> Iterator[Server]:
         else:
             raise RuntimeError(f"{' '.join(command)} did not start:\n{''.join(said)}")
         # what it says later must be read, or it would wait for a reader
-        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
+        reader = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
+        reader.start()
         yield Server(f"127.0.0.1:{match[1]}", process.pid)
     finally:
         process.terminate()
         process.wait(timeout=60)
-
-
-def _drain(lines: IO[str]) -> None:
-    with suppress(ValueError):
-        for _ in lines:
-            pass
+        if reader is not None:
+            reader.join(timeout=60)
+        process.stderr.close()
 
 
 @contextmanager
-def served(bundle: Path, *settings: str, options: tuple[str, ...] = ()) -> Iterator[Server]:
+def served(bundle: Path, *settings: str) -> Iterator[Server]:
     """``tamis serve`` of a bundle with an empty store; settings: section.key=value."""
     with TemporaryDirectory() as state:
         chosen = [f"state.url=lmdb://{state}", *QUIET, *settings]
         arguments = [part for setting in chosen for part in ("--set", setting)]
-        command = ("-m", "tamis_server", "serve", "--bundle", str(bundle.resolve()))
-        with server(*command, "--listen", "127.0.0.1:0", *arguments, *options) as under:
+        command = ("-m", "tamis_server", "serve", "--bundle", str(bundle.absolute()))
+        with server(*command, "--listen", "127.0.0.1:0", *arguments) as under:
             yield under

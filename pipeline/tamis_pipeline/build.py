@@ -22,6 +22,7 @@ from tamis_pipeline import (
     neighbours,
     preparation,
     provenance,
+    query_model,
     ranking,
     statistics,
     twotower,
@@ -153,12 +154,9 @@ class Pipeline:
         items = prepared.value.data.items.num_rows
         return self._work.value(
             "neighbours",
-            lambda: (
-                neighbours.fit(prepared.value.parts.fit, items, config),
-                neighbours.fit(prepared.value.parts.train, items, config),
-            ),
+            lambda: neighbours.learn(prepared.value.parts, items, config, self._config.seed),
             of=[prepared],
-            settings=[config],
+            settings=[config, self._config.seed],
             code=[neighbours],
         )
 
@@ -175,9 +173,10 @@ class Pipeline:
                 config.ranking,
                 config.seed,
                 self._progress.note,
+                ordered=config.retrieval.two_tower.ordered,
             ),
             of=[prepared, towers, together],
-            settings=[config.ranking, config.seed],
+            settings=[config.ranking, config.retrieval.two_tower.ordered, config.seed],
             code=[ranking],
         )
 
@@ -269,7 +268,10 @@ class Pipeline:
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
             ranker=self.ranker.value.params,
-            models=self.ranker.value.models,
+            models={
+                **self.ranker.value.models,
+                query_model.PATH: query_model.query_encoder(towers.encoder),
+            },
             objectives=self._config.ranking.objectives,
             users=preparation.known_users(prepared.data, prepared.parts.train),
             evaluation={},

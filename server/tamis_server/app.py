@@ -8,13 +8,14 @@ import logging
 import signal
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvloop
@@ -57,13 +58,13 @@ from tamis_server.domain.candidates import DegradationLevel, Source
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import BundleRejected, DependencyFailed
 from tamis_server.domain.ports import UserStateStore
-from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch
+from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch, no_variant
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.protection.admission import Admission
 from tamis_server.protection.quality import QualityFactor
-from tamis_server.rankers import deep_ranker, open_triton
+from tamis_server.rankers import deep_ranker, experiment, open_triton
 from tamis_server.settings import (
     BundleSettings,
     EventsSettings,
@@ -92,12 +93,13 @@ from tamis_server.transport.servicers import ServerStatus
 
 if TYPE_CHECKING:
     from tamis_server.adapters.remote.triton import TritonModel
+    from tamis_server.adapters.remote.triton_endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 _PIXEL = b"BM" + struct.pack("<8xIIIIHH28x", 54, 40, 1, 1, 1, 24)  # a black one, as BMP
 _STATE_S = 1.0  # the store has a time-out of its own
 _GRACE_S = 0.005  # a model's own time-out says more than ours, so it comes first
-_INLINE_S = 1.0  # budget of stages that can't wait for anything: the deadline bounds them
+_INLINE_S = 10.0  # budget of stages that can't wait for anything: the deadline bounds them
 
 
 def build_engine(
@@ -105,9 +107,12 @@ def build_engine(
     store: UserStateStore,
     settings: Settings,
     observer: StageObserver,
-    triton: TritonModel | None = None,
+    triton: Mapping[str, TritonModel] = MappingProxyType({}),
 ) -> Engine:
-    """Everything that answers requests from one bundle. Raises BundleRejected."""
+    """Everything that answers requests from one bundle. Raises BundleRejected.
+
+    triton: models on their servers, by the URL of the settings.
+    """
     columns = bundle.items.column("available").to_numpy(zero_copy_only=False)
     in_stock = np.zeros(bundle.rows, np.bool_)
     in_stock[: columns.shape[0]] = columns.astype(np.bool_)
@@ -252,11 +257,25 @@ def build_engine(
         return Measures(queries, encoded, quality.value)
 
     content = None if isinstance(encoder, str) else encoder
-    return Engine(_info(bundle), catalogue, recommend, related, search, live, content, measures)
+    running = experiment(settings.ranking)
+    return Engine(
+        _info(bundle),
+        catalogue,
+        recommend,
+        related,
+        search,
+        live,
+        content,
+        measures,
+        no_variant if running is None else running.variant,
+    )
 
 
 def _ranking(
-    bundle: Bundle, triton: TritonModel | None, light: NativeDeepFM, wanted: RankingSettings
+    bundle: Bundle,
+    triton: Mapping[str, TritonModel],
+    light: NativeDeepFM,
+    wanted: RankingSettings,
 ) -> Step[Ranking]:
     """By the model of the settings, else by the native one, else in the order of retrieval."""
     native = Step(Ranking(light), wanted.timeout_s, DegradationLevel.RETRIEVAL_ORDER)
@@ -328,7 +347,8 @@ def _info(bundle: Bundle) -> BundleInfo:
     )
 
 
-def _origin(settings: BundleSettings) -> Origin:
+def origin_of(settings: BundleSettings) -> Origin:
+    """Where bundles come from. Raises SettingsError and BundleRejected."""
     if settings.path is not None and settings.url is not None:
         raise SettingsError("settings bundle.path and bundle.url: one of them, not both")
     if settings.url is not None:
@@ -341,9 +361,13 @@ def _origin(settings: BundleSettings) -> Origin:
 class Application:
     """A server with all that it serves, from start to drain."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, preloaded: Bundle | None = None, worker: str = ""
+    ) -> None:
+        """preloaded: the bundle to begin with; worker: which of how many, as callers are told."""
         self._settings = settings
-        self._origin = _origin(settings.bundle)
+        self._origin = origin_of(settings.bundle)
+        self._preloaded = preloaded
         self._started = time.monotonic()
         self._metrics = Metrics()
         stores = open_stores(settings.state)
@@ -369,26 +393,52 @@ class Application:
                 log_calls=settings.server.access_log,
                 observe=self._metrics.request,
                 admission=self._admission,
+                worker=worker,
             ),
             self._admission,
             refuse_unknown_items=settings.events.unknown_items == "refuse",
             max_connection_age_s=settings.server.max_connection_age_s,
             drain_s=settings.server.drain_s,
+            shares_port=bool(worker),
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, DependencyFailed,
-        CannotListen, CannotExpose and EventLogUnusable."""
+        """Prepare and listen; returns the port. Raises what these two raise, and CannotExpose."""
+        if self._settings.metrics.listen:
+            self.metrics_port = self._metrics.expose(self._settings.metrics.listen)
+        await self.prepare()
+        return await self.listen(self._settings.server.listen)
+
+    async def prepare(self) -> None:
+        """All but to listen. Raises BundleRejected, DependencyFailed and EventLogUnusable."""
         self._measure()
         await self._live.start()
-        await self._engines.activate(await asyncio.to_thread(self._origin.locate))
+        if self._preloaded is None:
+            directory = await asyncio.to_thread(self._origin.locate)
+        else:
+            directory = self._preloaded.directory
+        await self._engines.activate(directory)
         self._event_log.start()
         self._trends = asyncio.create_task(self._follow_trends())
-        port = await self._server.start(self._settings.server.listen)
+
+    async def listen(self, address: str) -> int:
+        """Serve on host:port; returns the port. Raises CannotListen."""
+        port = await self._server.start(address)
         await self._server.serve()
-        bundle = self._engines.current.bundle
-        log.info("serving", extra={"port": port, "bundle": bundle.bundle_id, "items": bundle.items})
         return port
+
+    @property
+    def bundle(self) -> BundleInfo:
+        """What is served now."""
+        return self._engines.current.bundle
+
+    def exposition(self) -> str:
+        """All that is measured, as Prometheus reads it."""
+        return self._metrics.exposition()
+
+    async def activate(self, directory: Path) -> None:
+        """Serve the bundle in ``directory``. Raises BundleRejected and keeps what is served."""
+        await self._engines.activate(directory)
 
     async def run_until_stopped(self) -> None:
         """Follow the bundle's directory, reload at SIGHUP, drain at SIGTERM or SIGINT."""
@@ -431,13 +481,15 @@ class Application:
         await self._event_log.close()
         await self._live.stop()
         await self._stores.close()
-        if self._triton is not None:
-            await self._triton.close()
+        for model in self._triton.values():
+            await model.close()
         self._metrics.close()
 
     def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
-            bundle = load(directory, self._settings.catalogue.capacity)
+            bundle, self._preloaded = self._preloaded, None
+            if bundle is None:
+                bundle = load(directory, self._settings.catalogue.capacity)
             engine = build_engine(
                 bundle, self._stores.users, self._settings, self._metrics, self._triton
             )
@@ -445,7 +497,7 @@ class Application:
             return engine
 
     def _measure(self) -> None:
-        """Say what there is to measure, and serve it if that is wanted. Raises CannotExpose."""
+        """Say what there is to measure."""
         metrics = self._metrics
         about = (version("tamis"), tamis_kernels.level())
         metrics.gauge(
@@ -492,8 +544,6 @@ class Application:
         metrics.gauge(
             "tamis_event_log_pending", "events", "", lambda: float(event_log.counters.pending)
         )
-        if self._settings.metrics.listen:
-            self.metrics_port = metrics.expose(self._settings.metrics.listen)
 
     def _measure_protection(self) -> None:
         metrics, admission = self._metrics, self._admission
@@ -510,23 +560,37 @@ class Application:
             "tamis_requests_wait", "before anybody looks at them", "s", lambda: admission.wait_s
         )
         metrics.counter("tamis_requests_refused", "as too many", lambda: float(admission.refused))
-        triton = self._triton
-        if triton is None:
+        models = {model.name: model for model in self._triton.values()}
+        if not models:
             return
+
+        def by_endpoint(read: Callable[[Endpoint], float]) -> Callable[[], Mapping[Any, float]]:
+            return lambda: {
+                (name, each.address): read(each)
+                for name, model in models.items()
+                for each in model.endpoints
+            }
+
+        labels = ("model", "endpoint")
         metrics.gauge(
             "tamis_ranker_endpoint_open",
             "1 where a server's breaker keeps calls away",
             "",
-            lambda: {each.address: float(not each.breaker.passes) for each in triton.endpoints},
-            ("endpoint",),
+            by_endpoint(lambda each: float(not each.breaker.passes)),
+            labels,
         )
         metrics.counter(
             "tamis_ranker_breaker_openings",
             "of a server's breaker",
-            lambda: {each.address: float(each.breaker.openings) for each in triton.endpoints},
-            ("endpoint",),
+            by_endpoint(lambda each: float(each.breaker.openings)),
+            labels,
         )
-        metrics.counter("tamis_ranker_hedges", "second tries", lambda: float(triton.hedges))
+        metrics.counter(
+            "tamis_ranker_hedges",
+            "second tries",
+            lambda: {name: float(model.hedges) for name, model in models.items()},
+            ("model",),
+        )
 
     def _bundle_info(self) -> Mapping[str, float]:
         return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}
@@ -585,7 +649,9 @@ def serve(settings: Settings) -> None:
 
     async def main() -> None:
         application = Application(settings)
-        await application.start()
+        port = await application.start()
+        bundle = application.bundle
+        log.info("serving", extra={"port": port, "bundle": bundle.bundle_id, "items": bundle.items})
         await application.run_until_stopped()
 
     uvloop.run(main())

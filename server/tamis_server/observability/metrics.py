@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from tamis_server.domain.errors import TamisError
 from tamis_server.domain.slate import Slate, StageTrace
@@ -53,6 +53,9 @@ class Metrics:
         self._degradations = self._count(
             "tamis_degradations", "what failed and what that cost", ("stage", "level")
         )
+        self._variants = self._count(
+            "tamis_variant_answers", "of the running experiment", ("variant", "level")
+        )
         self._stores = self.histogram(
             "tamis_state_duration_seconds",
             "of store operations",
@@ -78,6 +81,8 @@ class Metrics:
 
     def answered(self, slate: Slate) -> None:
         """What was wrong with one answer. Implements StageObserver."""
+        if slate.variant:
+            self._variants.add(1, slate.variant, slate.level.name.lower())
         for cause in slate.causes:
             self._degradations.add(1, cause.stage, cause.level.name.lower())
 
@@ -128,6 +133,10 @@ class Metrics:
         except (OSError, OverflowError) as error:
             raise CannotExpose(f"metrics can't be served on {listen}: {error}") from None
         return int(self._server[0].server_port)
+
+    def exposition(self) -> str:
+        """What Prometheus would get."""
+        return generate_latest(self._registry).decode()
 
     def close(self) -> None:
         if self._server is not None:
