@@ -9,8 +9,14 @@ namespace tamis {
 // Codes of a row of `dims` numbers: whole cache lines.
 constexpr std::size_t code_width(std::size_t dims) { return (dims + 63) / 64 * 64; }
 
+// How well codes stand for their rows: a row is its codes less 128, times `step`, give or take a
+// vector no longer than `residual`; no row is longer than `length`.
+struct CodeFit {
+    float step, residual, length;
+};
+
 // 127 codes to the largest number in the table, around 128 for 0; a number that is none counts as
 // 0. `vectors` is [rows][dims] and may be unaligned, `codes` [rows][code_width(dims)].
-void encode_rows(const float* vectors, std::size_t rows, std::size_t dims, std::uint8_t* codes);
+CodeFit encode_rows(const float* vectors, std::size_t rows, std::size_t dims, std::uint8_t* codes);
 
 }  // namespace tamis

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "codes.h"
 #include "level.h"
 
 namespace tamis {
@@ -68,13 +69,19 @@ public:
                 std::size_t widest, const std::uint64_t* allowed, std::int32_t* rows,
                 float* scores) const;
 
+    // The best k allowed rows themselves: every one is looked at.
+    void scan(const float* queries, std::size_t count, std::size_t k, const std::uint64_t* allowed,
+              std::int32_t* rows, float* scores) const;
+
 private:
     friend class HnswReader;
 
     void read_graph_file(const std::string& path, std::size_t count, std::size_t dims);
     void check_links() const;
+    const std::uint64_t* live_among(const std::uint64_t* allowed) const;
 
     HnswView view_{};
+    CodeFit fit_{};
     Level level_;
     Buffer links_, codes_;
     std::vector<std::uint32_t> upper_, upper_at_;

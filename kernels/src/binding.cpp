@@ -349,10 +349,7 @@ public:
         if (ef < 1) throw py::value_error("ef must be 1 or more, got " + std::to_string(ef));
         if (widest < 0)
             throw py::value_error("widest must be 0 or more, got " + std::to_string(widest));
-        const Bits bits = optional_bits(bits_object);
-        if (bits && bits->size() < graph_->words())
-            throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
-                                  " words are needed, got " + std::to_string(bits->size()));
+        const Bits bits = checked_bits(bits_object);
         const std::size_t count = queries.shape(0), each = checked_k(k);
         py::array_t<std::int32_t> rows({count, each});
         py::array_t<float> scores({count, each});
@@ -367,7 +364,32 @@ public:
         return py::make_tuple(std::move(rows), std::move(scores));
     }
 
+    py::tuple scan(py::handle queries_object, std::int64_t k, py::handle bits_object) const {
+        const Array<float> queries("queries", queries_object, 2);
+        queries.check_length(graph_->dims(), 1);
+        const Bits bits = checked_bits(bits_object);
+        const std::size_t count = queries.shape(0), each = checked_k(k);
+        py::array_t<std::int32_t> rows({count, each});
+        py::array_t<float> scores({count, each});
+        std::int32_t* rows_out = rows.mutable_data();
+        float* scores_out = scores.mutable_data();
+        {
+            const Unlocked unlocked;
+            graph_->scan(queries.data(), count, each, bits ? bits->data() : nullptr, rows_out,
+                         scores_out);
+        }
+        return py::make_tuple(std::move(rows), std::move(scores));
+    }
+
 private:
+    Bits checked_bits(py::handle object) const {
+        Bits bits = optional_bits(object);
+        if (bits && bits->size() < graph_->words())
+            throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
+                                  " words are needed, got " + std::to_string(bits->size()));
+        return bits;
+    }
+
     std::unique_ptr<HnswGraph> opened(const std::string& path) const {
         std::unique_ptr<HnswGraph> graph;
         file_call(path, [&] {
@@ -424,6 +446,7 @@ PYBIND11_MODULE(_native, module) {
         .def(py::init<const std::string&, py::handle>(), arg("path"), arg("vectors"))
         .def_property_readonly("size", &BoundHnswGraph::size)
         .def("save", &BoundHnswGraph::save, arg("path"))
+        .def("scan", &BoundHnswGraph::scan, arg("queries"), arg("k"), arg("bits"))
         .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
              arg("widest"));
 }

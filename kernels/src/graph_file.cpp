@@ -12,7 +12,6 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "codes.h"
 #include "hnsw.h"
 #include "xxh64.h"
 

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "codes.h"
+#include "code_scan.h"
 #include "score_key.h"
 
 #define TAMIS_BODY "../src/hnsw.inl"
@@ -12,20 +12,29 @@
 
 namespace tamis {
 
+// The allowed rows that are not marked deleted; the bits are the thread's until it asks again.
+const std::uint64_t* HnswGraph::live_among(const std::uint64_t* allowed) const {
+    if (live_.empty() || allowed == nullptr) return live_.empty() ? allowed : live_.data();
+    thread_local Buffer both;
+    std::uint64_t* masked = both.reserve<std::uint64_t>(words());
+    for (std::size_t w = 0; w < words(); ++w) masked[w] = allowed[w] & live_[w];
+    return masked;
+}
+
+void HnswGraph::scan(const float* queries, std::size_t count, std::size_t k,
+                     const std::uint64_t* allowed, std::int32_t* rows, float* scores) const {
+    scan_codes({view_.vectors, view_.codes, fit_, view_.size, view_.dims}, live_among(allowed),
+               words(), queries, count, k, rows, scores);
+}
+
 void HnswGraph::search(const float* queries, std::size_t count, std::size_t k, std::size_t ef,
                        std::size_t widest, const std::uint64_t* allowed, std::int32_t* rows,
                        float* scores) const {
     std::fill(rows, rows + count * k, -1);
     std::fill(scores, scores + count * k, -std::numeric_limits<float>::infinity());
     if (view_.size == 0 || k == 0) return;
-    thread_local Buffer visited, beam, found_memory, row_memory, key_memory, codes, both;
-    if (allowed != nullptr && !live_.empty()) {
-        std::uint64_t* masked = both.reserve<std::uint64_t>(words());
-        for (std::size_t w = 0; w < words(); ++w) masked[w] = allowed[w] & live_[w];
-        allowed = masked;
-    } else if (!live_.empty()) {
-        allowed = live_.data();
-    }
+    thread_local Buffer visited, beam, found_memory, row_memory, key_memory, codes;
+    allowed = live_among(allowed);
     HnswSearch search{};
     search.allowed = allowed;
     search.ef = std::min(std::max(ef, k), view_.size);

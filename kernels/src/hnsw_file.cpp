@@ -11,7 +11,6 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "codes.h"
 #include "hnsw.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -244,7 +243,7 @@ HnswGraph::HnswGraph(const std::string& path, const float* vectors, std::size_t 
     else
         HnswReader(*this, path).read(count, dims);
     std::uint8_t* codes = codes_.reserve<std::uint8_t>(view_.size * code_width(dims));
-    encode_rows(vectors, view_.size, dims, codes);
+    fit_ = encode_rows(vectors, view_.size, dims, codes);
     view_.codes = codes;
 }
 

@@ -346,6 +346,15 @@ class HnswGraph:
         """
         return self._graph.search(queries, k, ef, bits, widest)
 
+    def scan(
+        self, queries: NDArray[np.float32], k: int, bits: NDArray[np.uint64] | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The k allowed rows of the graph with the largest inner products, exactly: as the function
+        `scan` finds them, rows marked deleted left out. Products of codes rule most rows out, by
+        more than they can be wrong; the others are scored. Arguments and results as in `search`.
+        """
+        return self._graph.scan(queries, k, bits)
+
 
 def _level_at_import() -> str:
     wanted = os.environ.get("TAMIS_KERNELS") or available_levels()[-1]

@@ -70,6 +70,9 @@ class HnswGraph:
     @property
     def size(self) -> int: ...
     def save(self, path: str) -> None: ...
+    def scan(
+        self, queries: NDArray[np.float32], k: int, bits: NDArray[np.uint64] | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
     def search(
         self,
         queries: NDArray[np.float32],

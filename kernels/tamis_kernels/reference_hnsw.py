@@ -224,12 +224,7 @@ class HnswGraph:
             raise ValueError(f"ef must be 1 or more, got {ef}")
         if widest < 0:
             raise ValueError(f"widest must be 0 or more, got {widest}")
-        allowed = self._live
-        if bits is not None:
-            words = -(-self.size // 64)
-            check_bits(bits, words)
-            mask = np.unpackbits(bits[:words].view(np.uint8), bitorder="little")[: self.size]
-            allowed = allowed & mask.astype(np.bool_)
+        allowed = self._allowed(bits)
         check_k(k)
         rows = np.full((len(queries), k), -1, np.int32)
         scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -240,12 +235,43 @@ class HnswGraph:
         for q, query in enumerate(queries):
             beam = self._beam(_query_codes(query), allowed, ef, widest)
             found = np.array([row for _, row in beam if allowed[row]], np.int32)
-            # einsum rather than a BLAS product: equal rows give equal sums wherever they stand
-            products = np.einsum("md,d->m", self._vectors[found], query)
-            best = np.lexsort((found, -products))[:k]  # NaN last
-            rows[q, : len(best)] = found[best]
-            scores[q, : len(best)] = products[best]
+            self._best(query, found, rows[q], scores[q])
         return rows, scores
+
+    def scan(
+        self, queries: NDArray[np.float32], k: int, bits: NDArray[np.uint64] | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        check("queries", queries, np.float32, 2)
+        check_length("queries", queries, self._vectors.shape[1], axis=1)
+        allowed = np.flatnonzero(self._allowed(bits)).astype(np.int32)
+        check_k(k)
+        rows = np.full((len(queries), k), -1, np.int32)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        for q, query in enumerate(queries):
+            self._best(query, allowed, rows[q], scores[q])
+        return rows, scores
+
+    def _allowed(self, bits: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
+        if bits is None:
+            return self._live
+        words = -(-self.size // 64)
+        check_bits(bits, words)
+        mask = np.unpackbits(bits[:words].view(np.uint8), bitorder="little")[: self.size]
+        return self._live & mask.astype(np.bool_)
+
+    def _best(
+        self,
+        query: NDArray[np.float32],
+        found: NDArray[np.int32],
+        rows: NDArray[np.int32],
+        scores: NDArray[np.float32],
+    ) -> None:
+        """As many of ``found`` as fit into rows and scores."""
+        # einsum rather than a BLAS product: equal rows give equal sums wherever they stand
+        products = np.einsum("md,d->m", self._vectors[found], query)
+        best = np.lexsort((found, -products))[: len(rows)]  # NaN last
+        rows[: len(best)] = found[best]
+        scores[: len(best)] = products[best]
 
     def _entries(self, query: NDArray[np.int32], rows: list[int]) -> list[Entry]:
         products = self._codes[rows] @ query

@@ -9,8 +9,8 @@ from enum import StrEnum
 # Medians on one core of an AMD EPYC with AVX-512, 100,000 x 64-d, other work beside it
 # (docs/performance.md; `python loadtest/filter_plan.py` measures both). Their ratio decides where
 # the exact scan ends; it is much the same at every level, since both wait for memory.
-_SCAN_NS_A_FLOAT = 0.3
-_BEAM_NS, _BEAM_NS_A_FLOAT = 250.0, 10.0  # a row of the beam: its links, about 13 new rows
+_SCAN_NS, _SCAN_NS_A_FLOAT = 2.0, 0.1
+_BEAM_NS, _BEAM_NS_A_FLOAT = 300.0, 2.5  # a row of the beam: its links, about 13 new rows
 
 # `ef_search` is the beam for so many results. Recall goes with the beam's ratio to k, so fewer take
 # a shorter one. More take no longer one than they must: it finds their first 100 as well.
@@ -63,7 +63,7 @@ class FilterCosts:
 
     def exact_us(self, allowed: int) -> float:
         """Microseconds to score ``allowed`` rows for one query."""
-        return allowed * self.dims * _SCAN_NS_A_FLOAT / 1000
+        return allowed * (_SCAN_NS + self.dims * _SCAN_NS_A_FLOAT) / 1000
 
     def beam_us(self, length: float) -> float:
         """Microseconds of a graph search whose beam gets ``length`` rows long."""

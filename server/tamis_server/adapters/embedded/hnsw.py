@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tamis_kernels import HnswGraph, scan, select
+from tamis_kernels import HnswGraph, select
 from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan, Way
 from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.domain.candidates import Bits, Rows, Scored, Scores, Vectors
@@ -156,7 +156,7 @@ class NearestItems:
         return _Answer(found, completed, perf_counter() - start)
 
     def _scan(self, queries: Vectors, k: int, bits: Bits | None) -> list[Scored]:
-        rows, scores = scan(self._vectors[: self._size], bits, queries, k)
+        rows, scores = self._graph.scan(queries, k, bits)
         return [_present(rows[each], scores[each]) for each in range(queries.shape[0])]
 
 
