@@ -84,6 +84,34 @@ def build(
 
 
 @app.command()
+def finetune(
+    bundle: Annotated[Path, typer.Option(help="Directory of the bundle that is served now.")],
+    source: Annotated[
+        Path, typer.Option("--input", help="The bundle's data set, with newer events.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the bundle to write.")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose settings of fine-tuning, evaluation and drift to use: a TOML file, or the "
+            "name of one of the pipeline's own; else those that the bundle was made with."
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Directory where results of stages are kept for later runs; else none."),
+    ] = None,
+) -> None:
+    """Let a bundle learn from newer events, item vectors staying as they are, and write what it
+    becomes; measured beside the bundle itself."""
+    tuning = _of_the_training_extra("finetuning")
+    settings = None if config is None else _settings(config, None)
+    with _disk():
+        tuned = tuning.finetune(bundle, source, out, Progress(Console(stderr=True)), settings, work)
+    typer.echo(tuned.bundle_id)
+
+
+@app.command()
 def train(source: Source, work: Work, config: Config = "default", seed: Seed = None) -> None:
     """Train the models that a bundle is made of, and keep them in the workspace."""
     _up_to("ranker", source, work, config, "", seed)

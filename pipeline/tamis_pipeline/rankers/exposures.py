@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.rankers.requests import Requests, UInt16
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles import features
@@ -171,7 +172,7 @@ def _exposed(
             items = candidates(found.take(kept))
             parts.append(_features(block.take(kept), items, queries[kept], tables, config))
     if not parts:
-        raise ValueError("no positive event to learn ranking from")
+        raise DatasetRejected("interactions: no positive event to learn ranking from")
     columns = ([getattr(part, field.name) for part in parts] for field in fields(Exposures))
     return Exposures(*(np.concatenate(column) for column in columns))
 

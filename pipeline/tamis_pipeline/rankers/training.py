@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -53,6 +54,8 @@ class Batch(NamedTuple):
 class Model(Protocol):
     """A ranker's form. Its heads are arrays w_out [o, h], wide [o] and bias [o]."""
 
+    def __hash__(self) -> int: ...
+
     def initial(self, seed: int) -> Params: ...
 
     def logits(
@@ -89,7 +92,7 @@ def lessons(
     seed: int,
 ) -> Lessons:
     """From the positives of ``asked``, which the two-tower must not have learned from; a tenth of
-    the requests is kept aside. Raises ValueError where there is nothing to learn from."""
+    the requests is kept aside. Raises DatasetRejected where there is nothing to learn from."""
     rng = np.random.default_rng(seed)
     moments = requests(past, asked)
     order = rng.permutation(len(moments))
@@ -182,14 +185,20 @@ def calibrated(
 def predict(model: Model, params: Mapping[str, Any], items: Items, data: Exposures) -> Float32:
     """Logits float32[n, c, o]."""
     size = max(1, min(len(data), 32_768 // data.items.shape[1]))
-    score = jax.jit(lambda params, batch: model.logits(params, items, batch, None))
+    score = _scoring(model)
     found = []
     for start in range(0, len(data), size):
         # one shape, one compilation: the last block is filled up with what came before
         chosen = np.arange(start, start + size) % len(data)
-        logits = np.asarray(score(dict(params), batch_of(data.take(chosen))))
+        logits = np.asarray(score(dict(params), items, batch_of(data.take(chosen))))
         found.append(logits[: len(data) - start])
     return np.concatenate(found)
+
+
+@lru_cache(maxsize=4)
+def _scoring(model: Model) -> Callable[[Params, Items, Batch], jax.Array]:
+    """Compiled once a model and shape, however often it is asked."""
+    return jax.jit(lambda params, items, batch: model.logits(params, items, batch, None))
 
 
 def order_auc(logits: Float32, items: npt.NDArray[np.int32]) -> float:
