@@ -19,6 +19,7 @@ from rich.console import Console
 from tamis_pipeline.clip import cli as clip
 from tamis_pipeline.embedding.cli import embed
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.scoring.cli import MOMENTS, score
 from tamis_pipeline.shop.cli import shop
 from tamis_server.bundles.manifest import read_manifest
 
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="From data to a bundle.", no_args_is_help=True)
 app.command()(shop)
 app.command()(embed)
+app.command()(score)
 app.add_typer(clip.app, name="clip")
-
-
-_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 Source = Annotated[Path, typer.Option("--input", help="Directory of the data set.")]
@@ -254,10 +253,10 @@ def ingest(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_MOMENTS, help="Logged events from then on; UTC without an offset."),
+        typer.Option(formats=MOMENTS, help="Logged events from then on; UTC without an offset."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_MOMENTS, help="Logged events before then.")
+        datetime | None, typer.Option(formats=MOMENTS, help="Logged events before then.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:

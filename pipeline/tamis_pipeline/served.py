@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis_pipeline.integrity import require_whole
+from tamis_pipeline.rankers.exposures import ItemTables
 from tamis_pipeline.ranking import DEEPFM, TRANSFORMER, WEIGHTS
 from tamis_pipeline.twotower import Towers
+from tamis_server.bundles import features
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.item_tower import ItemTower
+from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.bundles.vocabulary import Vocabulary
 from tamis_server.domain.errors import BundleRejected
 
@@ -61,6 +64,29 @@ class Served:
     @cached_property
     def users(self) -> pa.Table:
         return pq.read_table(self.directory / fmt.USERS)
+
+    @cached_property
+    def available(self) -> npt.NDArray[np.bool_]:
+        """bool[items]."""
+        column = self.items.column("available").to_numpy(zero_copy_only=False)
+        return np.asarray(column, np.bool_)
+
+    @cached_property
+    def tables(self) -> ItemTables:
+        """What rankers know of items, as the bundle has it."""
+        features_of_items = self._arrays(fmt.FEATURES)
+        popularity = np.load(self.directory / fmt.POPULARITY)
+        neighbours = Neighbours.none()
+        if fmt.NEIGHBOURS in self.manifest.files:
+            neighbours = Neighbours(**self._arrays(fmt.NEIGHBOURS))
+        return ItemTables(
+            fields=features_of_items["item_fields"],
+            dense=features_of_items["item_dense"],
+            popularity=popularity,
+            log_popularity=features.log_popularity(popularity),
+            vectors=self.towers.vectors,
+            neighbours=neighbours,
+        )
 
     @cached_property
     def towers(self) -> Towers:

@@ -7,7 +7,7 @@ same in training as when serving. Features come from ``bundles.features``, as of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Self
 
@@ -24,6 +24,7 @@ from tamis_server.bundles.query_tower import clock, encode
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 _PRODUCTS = 1 << 22  # of requests with all items, that are in memory at a time
 
 
@@ -65,9 +66,10 @@ class Exposures:
     """One request a row, n in all, of c candidates.
 
     user_fields int32[n, f]; user_dense float32[n, d + dim], the query last; items int32[n, c], the
-    positive first, -1 where there are no more; cross float32[n, c, x]; outcomes uint16[n], of the
-    positive, as in Requests. History, latest first: history_items int32[n, l], -1 where there are
-    no more; history_kinds uint8[n, l]; history_ages float32[n, l], see ``features.ages``.
+    positive, where there is one, first, -1 where there are no more; cross float32[n, c, x];
+    outcomes uint16[n], of the positive, as in Requests. History, latest first: history_items
+    int32[n, l], -1 where there are no more; history_kinds uint8[n, l]; history_ages float32[n, l],
+    see ``features.ages``.
     """
 
     user_fields: Int32
@@ -124,16 +126,33 @@ def listed(
     popular = _most_popular(tables, config.popular)
 
     def candidates(found: _Found) -> Int32:
-        n = found.near.shape[0]
-        own = np.arange(n)[:, None]
         near = np.where(found.unmet_near & (found.near != found.targets[:, None]), found.near, -1)
-        there = np.zeros_like(found.met)
-        there[np.nonzero(near >= 0)[0], near[near >= 0]] = True
-        others = np.tile(popular, (n, 1))
-        unfit = found.met[own, others] | there[own, others] | (others == found.targets[:, None])
-        return np.concatenate([found.targets[:, None], near, np.where(unfit, -1, others)], axis=1)
+        unfit = found.met.copy()
+        unfit[np.arange(near.shape[0]), found.targets] = True
+        return np.concatenate([found.targets[:, None], _and_popular(near, popular, unfit)], axis=1)
 
     return _exposed(asked, tables, towers, config, candidates)
+
+
+def offered(
+    asked: Requests,
+    tables: ItemTables,
+    towers: Towers,
+    config: ExposureConfig,
+    available: Mask,
+) -> Exposures:
+    """What is to be ranked when nobody knows yet what comes (``requests.standing``): the same
+    candidates, and no positive. available: bool[items]; who has no history gets popular items."""
+    popular = _most_popular(tables, config.popular)
+    parts = []
+    for block, queries in _blocks(asked, tables, towers):
+        unfit = _met(block, available.shape[0]) | ~available
+        near = _nearest(queries, tables, unfit, config.neighbours)
+        silent = ~np.any(queries, axis=1, keepdims=True)
+        lost = np.take_along_axis(unfit, near.astype(np.intp), 1) | silent
+        items = _and_popular(np.where(lost, -1, near), popular, unfit)
+        parts.append(_features(block, items, queries, tables, config))
+    return _joined(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +163,8 @@ class _Found:
 
     targets: Int32
     near: Int32
-    unmet_near: npt.NDArray[np.bool_]
-    met: npt.NDArray[np.bool_]
+    unmet_near: Mask
+    met: Mask
 
     def take(self, chosen: npt.NDArray[np.intp]) -> Self:
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
@@ -161,11 +180,7 @@ def _exposed(
     """Positives that retrieval would have missed are left out: with them a ranker would learn that
     items far from the query do better than those near it."""
     parts: list[Exposures] = []
-    size = max(1, min(256, _PRODUCTS // tables.vectors.shape[0]))
-    for start in range(0, len(asked), size):
-        block = asked.take(np.arange(start, min(start + size, len(asked))))
-        rows, kinds, _ = _latest(block, towers.encoder["recency_bias"].shape[0])
-        queries = encode(towers.encoder, rows, kinds, clock(block.times))
+    for block, queries in _blocks(asked, tables, towers):
         found, retrieved = _retrieved(block, tables, queries, config)
         kept = np.flatnonzero(retrieved)
         if kept.shape[0]:
@@ -173,6 +188,21 @@ def _exposed(
             parts.append(_features(block.take(kept), items, queries[kept], tables, config))
     if not parts:
         raise DatasetRejected("interactions: no positive event to learn ranking from")
+    return _joined(parts)
+
+
+def _blocks(
+    asked: Requests, tables: ItemTables, towers: Towers
+) -> Iterator[tuple[Requests, Float32]]:
+    """Requests, some at a time, with their queries float32[n, dim]."""
+    size = max(1, min(256, _PRODUCTS // tables.vectors.shape[0]))
+    for start in range(0, len(asked), size):
+        block = asked.take(np.arange(start, min(start + size, len(asked))))
+        rows, kinds, _ = _latest(block, towers.encoder["recency_bias"].shape[0])
+        yield block, encode(towers.encoder, rows, kinds, clock(block.times))
+
+
+def _joined(parts: Sequence[Exposures]) -> Exposures:
     columns = ([getattr(part, field.name) for part in parts] for field in fields(Exposures))
     return Exposures(*(np.concatenate(column) for column in columns))
 
@@ -194,21 +224,42 @@ def _most_popular(tables: ItemTables, count: int) -> Int32:
     return np.argsort(-tables.popularity, kind="stable")[:count].astype(np.int32)
 
 
-def _retrieved(
-    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig
-) -> tuple[_Found, npt.NDArray[np.bool_]]:
-    n, items = len(asked), tables.vectors.shape[0]
-    own = np.arange(n)
-    met = np.zeros((n, items), np.bool_)
+def _and_popular(near: Int32, popular: Int32, unfit: Mask) -> Int32:
+    """int32[n, k + p]: near int32[n, k], -1 where there is none, then those of popular int32[p]
+    that are not among them; unfit bool[n, items]: not these, either."""
+    there = unfit.copy()
+    there[np.nonzero(near >= 0)[0], near[near >= 0]] = True
+    others = np.tile(popular, (near.shape[0], 1))
+    taken = np.take_along_axis(there, others.astype(np.intp), 1)
+    return np.concatenate([near, np.where(taken, -1, others)], axis=1)
+
+
+def _met(asked: Requests, items: int) -> Mask:
+    """bool[n, items]: all that the user meets in ``past``, at any time."""
+    met = np.zeros((len(asked), items), np.bool_)
     for row, (begin, last) in enumerate(zip(asked.begin, asked.last, strict=True)):
         met[row, asked.past.items[begin:last]] = True
-    met[own, asked.targets] = False
+    return met
+
+
+def _nearest(queries: Float32, tables: ItemTables, unfit: Mask, count: int) -> Int32:
+    """int32[n, count]: rows by their product with the query, the highest first; those that are
+    unfit bool[n, items] behind all others."""
     scores = queries @ tables.vectors.T
-    scores[met] = -np.inf
-    count = min(config.neighbours, items - 1)
+    scores[unfit] = -np.inf
+    count = min(count, scores.shape[1] - 1)
     found = np.argpartition(-scores, count, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
     near: Int32 = np.take_along_axis(found, order, 1).astype(np.int32)
+    return near
+
+
+def _retrieved(
+    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig
+) -> tuple[_Found, Mask]:
+    met = _met(asked, tables.vectors.shape[0])
+    met[np.arange(len(asked)), asked.targets] = False
+    near = _nearest(queries, tables, met, config.neighbours)
     unmet_near = ~np.take_along_axis(met, near.astype(np.intp), 1)
     target = near == asked.targets[:, None]
     by_popularity = np.isin(asked.targets, _most_popular(tables, config.popular))
