@@ -9,13 +9,16 @@ RANKED = $(if $(RANKER),PYTHONPATH=tools $(BIN)/python -m triton_local --reposit
 	-- env TAMIS_RANKING__URL=triton://{endpoint}/deepfm)
 BUNDLE = pipeline/tamis_pipeline/shop/bundle
 PORT := 8001
+GHZ := 0.121.0
+GRPCURL := 1.9.3
+SCENARIO := open-loop
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kernels/include/*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo demo-once demo-bundle test test-ray test-transformers check lint \
 	types imports proto proto-check sanitize bench format clean triton triton-install \
-	triton-client triton-for-tests
+	triton-client triton-for-tests tools loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -51,7 +54,7 @@ demo-bundle: setup-dev ## Train the demo shop's bundle again
 triton: setup triton-install ## Serve a bundle's models by a real Triton server (BUNDLE=, PORT=)
 	PYTHONPATH=tools $(BIN)/python -m triton_local --repository $(BUNDLE)/models --port $(PORT)
 
-triton-client: triton-install $(VENV)/.triton
+triton-client: triton-install $(VENV)/.triton ## Install the Triton server and its client
 
 $(VENV)/.triton: $(VENV)/.serving
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[triton]'
@@ -71,7 +74,7 @@ triton-for-tests: ## Install Triton where CI must have it; elsewhere its tests a
 	@$(MAKE) --no-print-directory triton-install \
 		|| { test -z "$$CI" || exit 1; echo "SKIPPED (1): no Triton server could be installed"; }
 
-test: setup-dev triton-for-tests ## Run the tests
+test: setup-dev $(VENV)/.loadtest triton-for-tests ## Run the tests
 	$(BIN)/pytest
 
 test-ray: setup-dev ## Run the tests that need Ray (installs 0.3 GB)
@@ -118,6 +121,27 @@ sanitize: setup-dev ## Run the kernels' tests under ASan and UBSan
 
 bench: setup-dev ## Measure, and write loadtest/reports/latest.json
 	$(BIN)/python loadtest/bench.py
+
+tools: .tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL) ## Install ghz and grpcurl into .tools/bin (needs Go)
+
+.tools/bin/ghz-$(GHZ): PACKAGE = github.com/bojand/ghz/cmd/ghz@v$(GHZ)
+.tools/bin/grpcurl-$(GRPCURL): PACKAGE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v$(GRPCURL)
+.tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL): TOOL = $(firstword $(subst -, ,$(@F)))
+# named by version, so that a new one is installed; the plain name is a link to it
+.tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL):
+	@command -v go >/dev/null || { echo "make tools builds $(TOOL) with Go, and there is none. \
+	Only SCENARIO=ghz needs it"; exit 2; }
+	@rm -f $(@D)/$(TOOL)*
+	GOBIN=$(CURDIR)/$(@D) go install $(PACKAGE)
+	@mv $(@D)/$(TOOL) $@ && ln -s $(@F) $(@D)/$(TOOL)
+
+loadtest: $(VENV)/.loadtest $(if $(filter ghz,$(SCENARIO)),tools) ## Load-test: SCENARIO=open-loop, ghz, ramp, spike or soak (TARGET=, BUNDLE=, ARGS=)
+	PYTHONPATH=loadtest $(BIN)/python -m scenarios $(SCENARIO) $(if $(TARGET),--target $(TARGET)) \
+		--bundle $(BUNDLE) $(ARGS)
+
+$(VENV)/.loadtest: $(VENV)/.serving
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[loadtest]'
+	@touch $@
 
 clean: ## Remove what was built
 	rm -rf build dist *.egg-info .cache $(VENV) kernels/tamis_kernels/*.so

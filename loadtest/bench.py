@@ -11,15 +11,9 @@ import argparse
 import json
 import os
 import platform
-import re
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import filter_plan
@@ -29,6 +23,7 @@ import state
 import uvloop
 from bundles import USERS, bundle
 from driver import Load, calls, offer, saturate
+from serving import Server, served, server
 
 import tamis_kernels
 from tamis.v1 import recommend_service_pb2 as pb
@@ -39,42 +34,6 @@ REPORT = HERE / "reports" / "latest.json"
 METHOD = "/tamis.v1.RecommendService/Recommend"
 CHANNELS = 8
 IN_FLIGHT = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server process under load."""
-
-    target: str
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def rss_mb(self) -> float:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        return int(found[1]) / 1024 if found else float("nan")
-
-
-@contextmanager
-def server(*command: str) -> Iterator[Server]:
-    process = subprocess.Popen(
-        [sys.executable, *command], stderr=subprocess.PIPE, text=True, cwd=HERE
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            match = re.search(r'"port": (\d+)', line)
-            if match:
-                break
-        else:
-            raise RuntimeError(f"{command} did not start")
-        yield Server(f"127.0.0.1:{match[1]}", process.pid)
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
 
 
 def requests(page_size: int = 20) -> list[bytes]:
@@ -129,20 +88,8 @@ def main() -> None:
     directory = bundle(options.items)
     with server("empty_handler.py") as under:
         empty, empty_cpu = uvloop.run(saturation(under, options.seconds))
-    quiet = ("--set", "server.access_log=false", "--set", "bundle.watch_s=0")
-    quiet += ("--set", "protection.wait_s=10")  # saturation is what is measured: nobody is refused
-    command = ("-m", "tamis_server", "serve", "--bundle", str(directory))
-    with (
-        TemporaryDirectory() as directory_of_state,
-        server(
-            *command,
-            "--listen",
-            "127.0.0.1:0",
-            *quiet,
-            "--set",
-            f"state.url=lmdb://{directory_of_state}",
-        ) as under,
-    ):
+    # saturation is what is measured: nobody is refused
+    with served(directory, "protection.wait_s=10") as under:
         full, cpu = uvloop.run(saturation(under, options.seconds))
         calm = uvloop.run(open_loop(under, full.rate / 2, options.seconds))
         rss = under.rss_mb()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import grpc
 import numpy as np
@@ -45,7 +46,9 @@ async def calls(target: str, method: str, channels: int) -> AsyncIterator[Call]:
         grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
         for _ in range(channels)
     ]
-    stubs = itertools.cycle([channel.unary_unary(method) for channel in opened])
+    stubs: Iterator[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = itertools.cycle(
+        [channel.unary_unary(method) for channel in opened]
+    )
     try:
         await asyncio.gather(*(channel.channel_ready() for channel in opened))
         yield lambda request: next(stubs)(request, timeout=10)
@@ -71,6 +74,23 @@ async def saturate(
     return Load(perf_counter() - start, np.array(latencies), failures)
 
 
+async def at_times(
+    times: Iterable[float], send: Callable[[int, float], Coroutine[Any, Any, None]]
+) -> None:
+    """Starts ``send(number, time)`` at each of the times (of ``perf_counter``, ascending), whatever
+    became of those before; returns when all have ended."""
+    running: set[asyncio.Task[None]] = set()
+    for number, due in enumerate(times):
+        ahead = due - perf_counter()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+        task = asyncio.ensure_future(send(number, due))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    if running:
+        await asyncio.gather(*running)
+
+
 async def offer(
     call: Call, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int = 0
 ) -> Load:
@@ -78,18 +98,12 @@ async def offer(
     gaps = np.random.default_rng(seed).exponential(1.0 / rate, int(rate * seconds))
     latencies: list[float] = []
     failures: dict[str, int] = {}
-    prepared = itertools.cycle(requests)
-    running: set[asyncio.Task[None]] = set()
     start = perf_counter()
-    for intended in (start + np.cumsum(gaps)).tolist():
-        ahead = intended - perf_counter()
-        if ahead > 0:
-            await asyncio.sleep(ahead)
-        task = asyncio.ensure_future(_one(call, next(prepared), intended, latencies, failures))
-        running.add(task)
-        task.add_done_callback(running.discard)
-    if running:
-        await asyncio.gather(*running)
+
+    async def send(number: int, due: float) -> None:
+        await _one(call, requests[number % len(requests)], due, latencies, failures)
+
+    await at_times((start + np.cumsum(gaps)).tolist(), send)
     return Load(perf_counter() - start, np.array(latencies), failures)
 
 

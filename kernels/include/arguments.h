@@ -9,6 +9,17 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <variant>
+
+#include "half.h"
+
+// float16, which C++17 has no type for
+template <>
+struct pybind11::detail::npy_format_descriptor<tamis::Half> {
+    static constexpr auto name = const_name("numpy.float16");
+    static pybind11::dtype dtype() { return pybind11::dtype("e"); }
+    static std::string format() { return "e"; }
+};
 
 namespace tamis {
 
@@ -68,6 +79,35 @@ private:
 
     std::string name_;
     py::array array_;
+};
+
+// A table of float32 or of float16, as it comes.
+class Cells {
+public:
+    Cells(const std::string& name, py::handle object, py::ssize_t axes) : array_(made(name, object, axes)) {}
+
+    const void* data() const {
+        return std::visit([](const auto& array) -> const void* { return array.data(); }, array_);
+    }
+    bool half() const { return std::holds_alternative<Array<Half>>(array_); }
+    std::size_t shape(int axis) const {
+        return std::visit([axis](const auto& array) { return array.shape(axis); }, array_);
+    }
+    const Cells& check_length(std::size_t expected, int axis = 0) const {
+        std::visit([=](const auto& array) { array.check_length(expected, axis); }, array_);
+        return *this;
+    }
+
+private:
+    using Either = std::variant<Array<float>, Array<Half>>;
+
+    static Either made(const std::string& name, py::handle object, py::ssize_t axes) {
+        if (py::isinstance<py::array_t<Half, 0>>(object))
+            return Array<Half>(name, object, axes, Alignment::any);
+        return Array<float>(name, object, axes, Alignment::any);
+    }
+
+    Either array_;
 };
 
 inline void check_rows(const Array<std::int32_t>& rows, std::size_t count) {

@@ -10,11 +10,15 @@
 
 namespace tamis {
 
+enum class Cell { f32, f16 };       // of the item tables
+enum class Arithmetic { f32, int8 };  // of the second and the third layer
+
 // Row-major; the item tables may be unaligned.
 struct DeepFMWeights {
     std::size_t items, hidden1, hidden2, hidden3, factors, crosses, heads;
-    const float* item_hidden;   // [items][hidden1]
-    const float* item_factors;  // [items][factors]
+    Cell cell;
+    const void* item_hidden;    // [items][hidden1]
+    const void* item_factors;   // [items][factors]
     const float* item_bias;     // [items]
     const float* cross_hidden;  // [crosses][hidden1]
     const float* cross_linear;  // [crosses]
@@ -42,11 +46,29 @@ struct PackedLayer {
     const float* bias;  // [padded_outputs]
 };
 
+// The same in codes: a weight is its code times the step of its output, 127 codes to the largest.
+// Inputs come in groups that one instruction multiplies and adds: [panels][groups][width][group].
+struct CodedLayer {
+    std::size_t inputs, padded_outputs;  // inputs: filled up to whole groups
+    Buffer memory;
+    const void* panels;
+    const float* step;  // [padded_outputs]
+    const float* bias;  // [padded_outputs]
+};
+
+struct DeepFMLayers {
+    PackedLayer second, third;
+    CodedLayer coded_second, coded_third;
+};
+
 class DeepFM {
 public:
     // Keeps the pointers of `weights`: the arrays must outlive the model. The layers are packed
     // for the active level, which the model keeps.
-    explicit DeepFM(const DeepFMWeights& weights);
+    //
+    // With Arithmetic::int8 their weights are codes of 8 bits, by output, and so is what goes into
+    // them, by candidate: 255 codes from 0 to the largest. Sums of codes are exact.
+    DeepFM(const DeepFMWeights& weights, Arithmetic arithmetic);
 
     const DeepFMWeights& weights() const { return weights_; }
 
@@ -57,8 +79,9 @@ public:
 
 private:
     DeepFMWeights weights_;
+    Arithmetic arithmetic_;
     Level level_;
-    PackedLayer layer2_, layer3_;
+    DeepFMLayers layers_;
 };
 
 }  // namespace tamis

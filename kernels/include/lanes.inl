@@ -15,6 +15,23 @@ inline Lanes load(const float* from) {
     return lanes;
 }
 
+#if TAMIS_TIER == 2
+inline Lanes load(const Half* from) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_maskz_cvtph_ps(0xffff, halves);  // unmasked, g++ 12 warns (GCC bug 105593)
+}
+#elif TAMIS_TIER == 1
+inline Lanes load(const Half* from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+#else
+inline Lanes load(const Half* from) {
+    Lanes lanes;
+    for (int i = 0; i < kLanes; ++i) lanes[i] = load_one(from + i);
+    return lanes;
+}
+#endif
+
 inline void store(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
 
 inline Lanes broadcast(float value) { return value - Lanes{}; }

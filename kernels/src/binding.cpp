@@ -215,9 +215,9 @@ public:
     BoundDeepFM(py::handle item_hidden, py::handle item_factors, py::handle item_bias,
                 py::handle cross_hidden, py::handle cross_linear, py::handle w2, py::handle b2,
                 py::handle w3, py::handle b3, py::handle w_out, py::handle wide,
-                py::handle bias)
-        : item_hidden_("item_hidden", item_hidden, 2, Alignment::any),
-          item_factors_("item_factors", item_factors, 2, Alignment::any),
+                py::handle bias, bool int8)
+        : item_hidden_("item_hidden", item_hidden, 2),
+          item_factors_("item_factors", item_factors, 2),
           item_bias_("item_bias", item_bias, 1, Alignment::any),
           cross_hidden_("cross_hidden", cross_hidden, 2),
           cross_linear_("cross_linear", cross_linear, 1),
@@ -228,7 +228,7 @@ public:
           w_out_("w_out", w_out, 2),
           wide_("wide", wide, 1),
           bias_("bias", bias, 1),
-          model_(checked_weights()) {}
+          model_(checked_weights(), int8 ? Arithmetic::int8 : Arithmetic::f32) {}
 
     py::array_t<float> score(py::handle user_hidden_object, py::handle user_factors_object,
                              float user_bias, py::handle rows_object,
@@ -253,7 +253,10 @@ public:
 
 private:
     DeepFMWeights checked_weights() const {
+        if (item_hidden_.half() != item_factors_.half())
+            throw py::type_error("item_factors: the dtype of item_hidden is needed");
         DeepFMWeights w{};
+        w.cell = item_hidden_.half() ? Cell::f16 : Cell::f32;
         w.items = item_hidden_.shape(0);
         w.hidden1 = item_hidden_.shape(1);
         w.factors = item_factors_.check_length(w.items).shape(1);
@@ -276,7 +279,8 @@ private:
         return w;
     }
 
-    Array<float> item_hidden_, item_factors_, item_bias_, cross_hidden_, cross_linear_;
+    Cells item_hidden_, item_factors_;
+    Array<float> item_bias_, cross_hidden_, cross_linear_;
     Array<float> w2_, b2_, w3_, b3_, w_out_, wide_, bias_;
     DeepFM model_;
 };
@@ -349,10 +353,10 @@ PYBIND11_MODULE(_native, module) {
                arg("trade_off"));
     py::class_<BoundDeepFM>(module, "DeepFM")
         .def(py::init<py::handle, py::handle, py::handle, py::handle, py::handle, py::handle,
-                      py::handle, py::handle, py::handle, py::handle, py::handle, py::handle>(),
+                      py::handle, py::handle, py::handle, py::handle, py::handle, py::handle, bool>(),
              arg("item_hidden"), arg("item_factors"), arg("item_bias"), arg("cross_hidden"),
              arg("cross_linear"), arg("w2"), arg("b2"), arg("w3"), arg("b3"), arg("w_out"),
-             arg("wide"), arg("bias"))
+             arg("wide"), arg("bias"), arg("int8"))
         .def("score", &BoundDeepFM::score, arg("user_hidden"), arg("user_factors"),
              arg("user_bias"), arg("rows"), arg("cross"));
     py::class_<BoundHnswGraph>(module, "HnswGraph")

@@ -1,16 +1,21 @@
 #include "lanes.inl"
 
+#include "codes.inl"
+
 // Candidates scored together: their sums and two registers of weights fill the register file.
 constexpr int kRows = kLanes == 16 ? 8 : 4;
 constexpr std::size_t kPanel = 2 * kLanes;
 static_assert(kPanel <= kWidestPanel && kRows <= kMostRows, "deepfm.cpp sizes the buffers by these");
+static_assert(kFill % kLanes == 0 && kFill % kGroup == 0, "so that encode gets whole registers");
 
 constexpr std::size_t panel_width() { return kPanel; }
+constexpr std::size_t group_size() { return kGroup; }
 
 // NaN passes.
 inline Lanes relu(Lanes x) { return x < 0 ? Lanes{} : x; }
 
-inline float dot(const float* __restrict left, const float* right, std::size_t count) {
+template <class Number>
+inline float dot(const float* __restrict left, const Number* right, std::size_t count) {
     Lanes sum = {};
     std::size_t i = 0;
     for (; i + kLanes <= count; i += kLanes) sum += load(left + i) * load(right + i);
@@ -19,85 +24,205 @@ inline float dot(const float* __restrict left, const float* right, std::size_t c
     return product;
 }
 
+// The outputs of one panel, for kRows rows; panel p starts at column p * kPanel.
 // The unrolled loops keep the sums in registers: left rolled, arrays live in memory.
-inline void dense_relu(const PackedLayer& layer, const float* input, std::size_t input_stride,
-                       float* output) {
-    for (std::size_t column = 0; column < layer.padded_outputs; column += kPanel) {
-        const float* weights = layer.panels + column * layer.inputs;
-        Lanes left[kRows], right[kRows];
+inline void dense_relu(const PackedLayer& layer, std::size_t column, const float* input,
+                       std::size_t input_stride, float* output) {
+    const float* weights = layer.panels + column * layer.inputs;
+    Lanes left[kRows], right[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+        left[r] = load(layer.bias + column);
+        right[r] = load(layer.bias + column + kLanes);
+    }
+    for (std::size_t i = 0; i < layer.inputs; ++i, weights += kPanel) {
+        const Lanes a = load(weights), b = load(weights + kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-            left[r] = load(layer.bias + column);
-            right[r] = load(layer.bias + column + kLanes);
+            const Lanes x = broadcast(input[static_cast<std::size_t>(r) * input_stride + i]);
+            left[r] += x * a;
+            right[r] += x * b;
         }
-        for (std::size_t i = 0; i < layer.inputs; ++i, weights += kPanel) {
-            const Lanes a = load(weights), b = load(weights + kLanes);
+    }
 #pragma GCC unroll 8
-            for (int r = 0; r < kRows; ++r) {
-                const Lanes x = broadcast(input[static_cast<std::size_t>(r) * input_stride + i]);
-                left[r] += x * a;
-                right[r] += x * b;
-            }
-        }
+    for (int r = 0; r < kRows; ++r) {
+        float* to = output + static_cast<std::size_t>(r) * layer.padded_outputs + column;
+        store(to, relu(left[r]));
+        store(to + kLanes, relu(right[r]));
+    }
+}
+
+// As dense_relu, for codes; `worth` of each row's.
+inline void coded_relu(const CodedLayer& layer, std::size_t column, const Code* input,
+                       std::size_t input_stride, const float* worth, float* output) {
+    const CodeWeight* weights =
+        static_cast<const CodeWeight*>(layer.panels) + column * layer.inputs;
+    Ints left[kRows] = {}, right[kRows] = {};
+    for (std::size_t i = 0; i < layer.inputs; i += kGroup, weights += kPanel * kGroup) {
+        const Ints a = load_groups(weights), b = load_groups(weights + kLanes * kGroup);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-            float* to = output + static_cast<std::size_t>(r) * layer.padded_outputs + column;
-            store(to, relu(left[r]));
-            store(to + kLanes, relu(right[r]));
+            const Ints x = broadcast_group(input + static_cast<std::size_t>(r) * input_stride + i);
+            left[r] = add_products(left[r], x, a);
+            right[r] = add_products(right[r], x, b);
+        }
+    }
+    const Lanes step_a = load(layer.step + column), bias_a = load(layer.bias + column);
+    const Lanes step_b = load(layer.step + column + kLanes);
+    const Lanes bias_b = load(layer.bias + column + kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+        float* to = output + static_cast<std::size_t>(r) * layer.padded_outputs + column;
+        const Lanes a = __builtin_convertvector(left[r], Lanes) * (step_a * worth[r]);
+        const Lanes b = __builtin_convertvector(right[r], Lanes) * (step_b * worth[r]);
+        store(to, relu(a + bias_a));
+        store(to + kLanes, relu(b + bias_b));
+    }
+}
+
+// Of kRows items, each filled up to `stride` with zeros; cross is [kRows][crosses].
+template <class Number>
+inline void first_layer(const DeepFMWeights& w, const float* user_hidden,
+                        const Number* const* item, const float* const* cross, std::size_t stride,
+                        float* hidden) {
+    std::size_t j = 0;
+    for (; j + kLanes <= w.hidden1; j += kLanes) {
+        const Lanes user = load(user_hidden + j);
+        Lanes sum[kRows];
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) sum[r] = user + load(item[r] + j);
+        for (std::size_t x = 0; x < w.crosses; ++x) {
+            const Lanes weights = load(w.cross_hidden + x * w.hidden1 + j);
+#pragma GCC unroll 8
+            for (int r = 0; r < kRows; ++r) sum[r] += cross[r][x] * weights;
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r)
+            store(hidden + static_cast<std::size_t>(r) * stride + j, relu(sum[r]));
+    }
+    for (int r = 0; r < kRows; ++r) {
+        float* to = hidden + static_cast<std::size_t>(r) * stride;
+        for (std::size_t i = j; i < stride; ++i) {
+            float sum = i < w.hidden1 ? user_hidden[i] + load_one(item[r] + i) : 0;
+            for (std::size_t x = 0; x < w.crosses && i < w.hidden1; ++x)
+                sum += cross[r][x] * w.cross_hidden[x * w.hidden1 + i];
+            to[i] = sum < 0 ? 0 : sum;
         }
     }
 }
 
-inline void first_layer(const DeepFMWeights& w, const float* __restrict user_hidden,
-                        std::int32_t row, const float* cross, float* __restrict hidden) {
-    std::memcpy(hidden, w.item_hidden + static_cast<std::size_t>(row) * w.hidden1,
-                w.hidden1 * sizeof(float));
-    for (std::size_t j = 0; j < w.hidden1; ++j) hidden[j] += user_hidden[j];
-    for (std::size_t x = 0; x < w.crosses; ++x) {
-        const float value = cross[x];
-        const float* __restrict weights = w.cross_hidden + x * w.hidden1;
-        for (std::size_t j = 0; j < w.hidden1; ++j) hidden[j] += value * weights[j];
-    }
-    for (std::size_t j = 0; j < w.hidden1; ++j) hidden[j] = hidden[j] < 0 ? 0 : hidden[j];
+// All lines of a row, which may start anywhere in one.
+template <class Number>
+inline void prefetch_row(const void* table, std::size_t row, std::size_t length) {
+    const char* start = static_cast<const char*>(table) + row * length * sizeof(Number);
+    const std::size_t bytes = length * sizeof(Number);
+    for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(start + at);
+    if (bytes > 0) __builtin_prefetch(start + bytes - 1);
 }
 
+template <class Number>
 inline void prefetch_rows(const DeepFMWeights& w, const std::int32_t* rows, std::size_t count) {
     for (std::size_t r = 0; r < count; ++r) {
         const auto row = static_cast<std::size_t>(rows[r]);
-        for (std::size_t j = 0; j < w.hidden1; j += 16)
-            __builtin_prefetch(w.item_hidden + row * w.hidden1 + j);
-        __builtin_prefetch(w.item_factors + row * w.factors);
         __builtin_prefetch(w.item_bias + row);
+        prefetch_row<Number>(w.item_factors, row, w.factors);
+        prefetch_row<Number>(w.item_hidden, row, w.hidden1);
     }
 }
 
-void logits(const DeepFMWeights& w, const PackedLayer& layer2, const PackedLayer& layer3,
-            const DeepFMUser& user, const std::int32_t* rows, const float* cross,
-            std::size_t count, float* work, float* out) {
-    float* hidden1 = work;
-    float* hidden2 = hidden1 + kRows * w.hidden1;
-    float* hidden3 = hidden2 + kRows * layer2.padded_outputs;
+template <class Number>
+inline void score_rows(const DeepFMWeights& w, const DeepFMLayers& layers, Arithmetic arithmetic,
+                       const DeepFMUser& user, const std::int32_t* rows, const float* cross,
+                       std::size_t count, void* work, float* out) {
+    const bool coded = arithmetic == Arithmetic::int8;
+    const std::size_t stride1 = round_up(w.hidden1, kFill);
+    const std::size_t stride2 = coded ? layers.coded_second.padded_outputs
+                                      : layers.second.padded_outputs;
+    const std::size_t stride3 = coded ? layers.coded_third.padded_outputs
+                                      : layers.third.padded_outputs;
+    float* hidden1 = static_cast<float*>(work);
+    float* hidden2 = hidden1 + kRows * stride1;
+    float* hidden3 = hidden2 + kRows * stride2;
+    Code* codes1 = reinterpret_cast<Code*>(hidden3 + kRows * stride3);
+    Code* codes2 = codes1 + kRows * stride1;
+    float worth1[kRows], worth2[kRows];
+    // the next rows are fetched a few at a time: all at once would hold up what is needed now
+    const std::size_t fetched = (kRows * kPanel + stride2 - 1) / stride2;
+    prefetch_rows<Number>(w, rows, count < kRows ? count : kRows);
     for (std::size_t start = 0; start < count; start += kRows) {
-        const std::size_t left = count - start;
-        const std::size_t block = left < kRows ? left : kRows;
-        const std::size_t ahead = left - block;
-        prefetch_rows(w, rows + start + block, ahead < kRows ? ahead : kRows);
+        const std::size_t block = count - start < kRows ? count - start : kRows;
+        const Number* item[kRows];
+        const float* crossed[kRows];
         for (std::size_t r = 0; r < kRows; ++r) {
             // a short block repeats its last candidate
             const std::size_t at = start + (r < block ? r : block - 1);
-            first_layer(w, user.hidden, rows[at], cross + at * w.crosses, hidden1 + r * w.hidden1);
+            item[r] = static_cast<const Number*>(w.item_hidden) +
+                      static_cast<std::size_t>(rows[at]) * w.hidden1;
+            crossed[r] = cross + at * w.crosses;
         }
-        dense_relu(layer2, hidden1, w.hidden1, hidden2);
-        dense_relu(layer3, hidden2, layer2.padded_outputs, hidden3);
+        first_layer<Number>(w, user.hidden, item, crossed, stride1, hidden1);
+        for (std::size_t r = 0; coded && r < kRows; ++r)
+            worth1[r] = encode(hidden1 + r * stride1, stride1, codes1 + r * stride1);
+        std::size_t next = start + block;
+        for (std::size_t column = 0; column < stride2; column += kPanel) {
+            const std::size_t left = count - next < fetched ? count - next : fetched;
+            prefetch_rows<Number>(w, rows + next, left);
+            next += left;
+            if (coded)
+                coded_relu(layers.coded_second, column, codes1, stride1, worth1, hidden2);
+            else
+                dense_relu(layers.second, column, hidden1, stride1, hidden2);
+        }
+        for (std::size_t r = 0; coded && r < kRows; ++r)
+            worth2[r] = encode(hidden2 + r * stride2, stride2, codes2 + r * stride2);
+        for (std::size_t column = 0; column < stride3; column += kPanel)
+            if (coded)
+                coded_relu(layers.coded_third, column, codes2, stride2, worth2, hidden3);
+            else
+                dense_relu(layers.third, column, hidden2, stride2, hidden3);
         for (std::size_t r = 0; r < block; ++r) {
             const auto row = static_cast<std::size_t>(rows[start + r]);
+            const Number* factors = static_cast<const Number*>(w.item_factors) + row * w.factors;
             const float wide = user.bias + load_one(w.item_bias + row) +
-                               dot(user.factors, w.item_factors + row * w.factors, w.factors) +
+                               dot(user.factors, factors, w.factors) +
                                dot(w.cross_linear, cross + (start + r) * w.crosses, w.crosses);
             for (std::size_t head = 0; head < w.heads; ++head)
                 out[(start + r) * w.heads + head] =
                     w.bias[head] + w.wide[head] * wide +
-                    dot(w.w_out + head * w.hidden3, hidden3 + r * layer3.padded_outputs, w.hidden3);
+                    dot(w.w_out + head * w.hidden3, hidden3 + r * stride3, w.hidden3);
         }
     }
+}
+
+void logits(const DeepFMWeights& w, const DeepFMLayers& layers, Arithmetic arithmetic,
+            const DeepFMUser& user, const std::int32_t* rows, const float* cross,
+            std::size_t count, void* work, float* out) {
+    const auto run = w.cell == Cell::f16 ? score_rows<Half> : score_rows<float>;
+    run(w, layers, arithmetic, user, rows, cross, count, work, out);
+}
+
+inline std::int32_t code_of(float weight, float scale) {
+    return static_cast<std::int32_t>(__builtin_rintf(weight * scale));
+}
+
+// `to` has padded_outputs * (inputs, filled up to whole groups) entries.
+void pack_codes(const float* weights, std::size_t inputs, std::size_t outputs,
+                const CodedLayer& layer, float* step, void* to) {
+    auto* packed = static_cast<CodeWeight*>(to);
+    for (std::size_t j = 0; j < layer.padded_outputs; ++j) {
+        float most = 0;
+        for (std::size_t i = 0; i < inputs && j < outputs; ++i) {
+            const float size = __builtin_fabsf(weights[i * outputs + j]);
+            most = size > most ? size : most;
+        }
+        step[j] = most / 127;
+    }
+    for (std::size_t column = 0; column < layer.padded_outputs; column += kPanel)
+        for (std::size_t group = 0; group < layer.inputs; group += kGroup)
+            for (std::size_t j = column; j < column + kPanel; ++j)
+                for (std::size_t i = group; i < group + kGroup; ++i)
+                    *packed++ = static_cast<CodeWeight>(
+                        i < inputs && j < outputs && step[j] > 0
+                            ? code_of(weights[i * outputs + j], 1 / step[j])
+                            : 0);
 }

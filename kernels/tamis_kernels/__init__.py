@@ -207,15 +207,19 @@ class DeepFM:
     w2 float32[h1, h2], b2 float32[h2], w3 float32[h2, h3], b3 float32[h3];
     w_out float32[o, h3], wide float32[o] and bias float32[o]: a head for each objective, with the
     logit bias + wide * (first order, pairs and cross_linear) + w_out @ (the last layer).
-    The item tables are kept by reference: do not write to them. Scoring is thread safe.
+    item_hidden and item_factors may both be float16, for half the memory; sums stay float32.
+    int8: the second and the third layer compute in codes of 8 bits, each output's weights in 127
+    steps to the largest, each candidate's inputs in 255: faster, at an error to be measured.
+    The item tables are kept by reference: who writes to them must not score meanwhile. Scoring is
+    thread safe.
     """
 
     __slots__ = ("_model",)
 
     def __init__(
         self,
-        item_hidden: NDArray[np.float32],
-        item_factors: NDArray[np.float32],
+        item_hidden: NDArray[np.floating],
+        item_factors: NDArray[np.floating],
         item_bias: NDArray[np.float32],
         cross_hidden: NDArray[np.float32],
         cross_linear: NDArray[np.float32],
@@ -226,6 +230,7 @@ class DeepFM:
         w_out: NDArray[np.float32],
         wide: NDArray[np.float32],
         bias: NDArray[np.float32],
+        int8: bool = False,
     ) -> None:
         self._model = _kernels.DeepFM(
             item_hidden,
@@ -240,6 +245,7 @@ class DeepFM:
             w_out,
             wide,
             bias,
+            int8,
         )
 
     def score(

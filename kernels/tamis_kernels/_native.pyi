@@ -33,8 +33,8 @@ def mmr(
 class DeepFM:
     def __init__(
         self,
-        item_hidden: NDArray[np.float32],
-        item_factors: NDArray[np.float32],
+        item_hidden: NDArray[np.floating],
+        item_factors: NDArray[np.floating],
         item_bias: NDArray[np.float32],
         cross_hidden: NDArray[np.float32],
         cross_linear: NDArray[np.float32],
@@ -45,6 +45,7 @@ class DeepFM:
         w_out: NDArray[np.float32],
         wide: NDArray[np.float32],
         bias: NDArray[np.float32],
+        int8: bool,
     ) -> None: ...
     def score(
         self,

@@ -23,6 +23,12 @@ def check(name: str, array: object, dtype: type[np.generic], ndim: int) -> None:
         raise ValueError(f"{name}: a C-contiguous array is needed")
 
 
+def check_cells(name: str, array: object, ndim: int) -> None:
+    """As `check`, of a table that may be float16 as well as float32."""
+    half = isinstance(array, np.ndarray) and array.dtype == np.float16
+    check(name, array, np.float16 if half else np.float32, ndim)
+
+
 def check_length(name: str, array: Array, expected: int, axis: int = 0) -> None:
     """Raise ValueError unless `array` has `expected` entries along `axis`."""
     if array.shape[axis] != expected:

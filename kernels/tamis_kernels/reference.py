@@ -5,13 +5,13 @@ Arguments, results and errors are described once, on the public functions of `ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis_kernels.arguments import check, check_k, check_length, check_rows
+from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 
 _P1 = 0x9E3779B185EBCA87
@@ -232,11 +232,36 @@ def mmr(
     return np.array(picked, dtype=np.int32)
 
 
+Float32 = NDArray[np.float32]
+_Layer = Callable[[Float32], Float32]
+
+
+def _dense(weights: Float32, bias: Float32) -> _Layer:
+    return lambda hidden: hidden @ weights + bias
+
+
+def _coded(weights: Float32, bias: Float32) -> _Layer:
+    step = np.abs(weights).max(axis=0, initial=0) / np.float32(127)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.rint(weights * (1 / step))
+    codes = np.where(step > 0, scaled, 0).astype(np.int32)
+
+    def layer(hidden: Float32) -> Float32:
+        most = hidden.max(axis=1, keepdims=True, initial=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.where(most > 1e-30, 255 / most, 0).astype(np.float32)
+            inputs = np.where(np.isnan(most), 0, np.rint(hidden * scale)).astype(np.int32)
+        sums: Float32 = (inputs @ codes).astype(np.float32) * (step * (most / 255)) + bias
+        return sums
+
+    return layer
+
+
 class DeepFM:
     def __init__(
         self,
-        item_hidden: NDArray[np.float32],
-        item_factors: NDArray[np.float32],
+        item_hidden: NDArray[np.floating],
+        item_factors: NDArray[np.floating],
         item_bias: NDArray[np.float32],
         cross_hidden: NDArray[np.float32],
         cross_linear: NDArray[np.float32],
@@ -247,9 +272,12 @@ class DeepFM:
         w_out: NDArray[np.float32],
         wide: NDArray[np.float32],
         bias: NDArray[np.float32],
+        int8: bool,
     ) -> None:
-        check("item_hidden", item_hidden, np.float32, 2)
-        check("item_factors", item_factors, np.float32, 2)
+        check_cells("item_hidden", item_hidden, 2)
+        check_cells("item_factors", item_factors, 2)
+        if item_hidden.dtype != item_factors.dtype:
+            raise TypeError("item_factors: the dtype of item_hidden is needed")
         check("item_bias", item_bias, np.float32, 1)
         check("cross_hidden", cross_hidden, np.float32, 2)
         check("cross_linear", cross_linear, np.float32, 1)
@@ -277,7 +305,9 @@ class DeepFM:
         self._item_bias = item_bias
         self._cross_hidden = cross_hidden
         self._cross_linear = cross_linear
-        self._layers = ((w2, b2), (w3, b3))
+        self._layers: list[_Layer] = [
+            (_coded if int8 else _dense)(*each) for each in ((w2, b2), (w3, b3))
+        ]
         self._heads = (w_out, wide, bias)
 
     def score(
@@ -297,11 +327,12 @@ class DeepFM:
         check_length("cross", cross, len(rows))
         check_length("cross", cross, len(self._cross_linear), axis=1)
         check_rows(rows, len(self._item_bias))
-        hidden = np.maximum(user_hidden + self._item_hidden[rows] + cross @ self._cross_hidden, 0)
-        for weights, bias in self._layers:
-            hidden = np.maximum(hidden @ weights + bias, 0)
+        items = self._item_hidden[rows].astype(np.float32)
+        hidden = np.maximum(user_hidden + items + cross @ self._cross_hidden, 0)
+        for layer in self._layers:
+            hidden = np.maximum(layer(hidden), 0)
         total = np.float32(user_bias) + self._item_bias[rows] + cross @ self._cross_linear
-        total += self._item_factors[rows] @ user_factors
+        total += self._item_factors[rows].astype(np.float32) @ user_factors
         w_out, wide, bias = self._heads
         logit = hidden @ w_out.T + total[:, None] * wide + bias
         decayed = np.exp(-np.abs(logit))  # never overflows

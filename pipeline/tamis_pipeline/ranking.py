@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tamis_pipeline.config import RankingConfig
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.preparation import Prepared
-from tamis_pipeline.rankers import boosted, export, training
+from tamis_pipeline.rankers import boosted, export, precision, training
 from tamis_pipeline.rankers.deepfm import AFFINITY, DeepFM
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables, listed
 from tamis_pipeline.rankers.quality import Quality, quality
@@ -37,13 +37,15 @@ WEIGHTS = f"{TRANSFORMER}/1/weights.npz"  # in the model repository: what learni
 class Ranked:
     """params: the DeepFM's arrays; models: files of the bundle's model repository; validation_auc:
     the DeepFM's on what stopped its learning; requests: how many were held out to measure;
-    quality: of each model, and of the two-tower's order, by objective."""
+    quality: of each model, and of the two-tower's order, by objective; precision: what serving the
+    DeepFM at less than float32 costs."""
 
     params: dict[str, Float32]
     models: dict[str, bytes]
     validation_auc: float
     requests: int
     quality: dict[str, Quality] = field(default_factory=dict)
+    precision: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def rank(
@@ -95,7 +97,8 @@ def rank(
         models[WEIGHTS] = _npz(transformer.params)
     if "boosted" in config.models:
         found["boosted"] = _boosted(lessons, held_out, tables, schema, config, seed, report)
-    return Ranked(deepfm.params, models, deepfm.auc, len(held_out), found)
+    cost = precision.losses(deepfm.params, schema, objectives, tables, held_out)
+    return Ranked(deepfm.params, models, deepfm.auc, len(held_out), found, cost)
 
 
 def item_tables(prepared: Prepared, towers: Towers, neighbours: Neighbours) -> ItemTables:

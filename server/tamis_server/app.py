@@ -141,7 +141,7 @@ def build_engine(
 
     timeout = wanted.source_timeout_s
     unmet = (EligibleFilter(), SeenFilter(catalogue))
-    ranker = NativeDeepFM(bundle, settings.ranking.objectives)
+    ranker = NativeDeepFM(bundle, settings.ranking.objectives, settings.ranking.precision)
     popular_items, trending_items = popular(bundle, unmet), trending(unmet)
     fresh_items = fresh(bundle, wanted.fresh_days, unmet)
     live = LiveItems(

@@ -222,6 +222,9 @@ class RankingSettings(_Section):
         description="the model that ranks: onnx://model[:version] of the bundle, in this process, "
         "or triton://host:port[,host:port]/model[:version]; empty: the native DeepFM",
     )
+    precision: Literal["f32", "f16", "int8"] = Field(
+        "f32", description="of the native DeepFM; what it costs is in the bundle's report.md"
+    )
     timeout_s: float = Field(0.1, gt=0, description="of that model; then the native DeepFM ranks")
     reserve_s: float = Field(
         0.01, ge=0, description="of a request's deadline, kept for ranking without that model"

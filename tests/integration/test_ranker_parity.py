@@ -15,6 +15,7 @@ from tamis_kernels import available_levels, with_level
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.rankers import deepfm, export, training
 from tamis_pipeline.rankers.exposures import ExposureConfig, Exposures, ItemTables, listed
+from tamis_pipeline.rankers.precision import losses
 from tamis_pipeline.rankers.requests import Requests, requests
 from tamis_pipeline.twotower import Towers
 from tamis_server.adapters.embedded import deepfm as adapter
@@ -23,6 +24,7 @@ from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.ranking_inputs import RankingInputs
 from tamis_server.bundles import features
+from tamis_server.bundles.factorised import Precision
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import Event, EventKind, RequestContext
@@ -101,6 +103,26 @@ def test_kernel_onnx_and_jax_give_the_same_probabilities_and_order(shop: Bench, 
         expected = (exported[0] @ weights)[there]
         np.testing.assert_allclose(native[there], expected, atol=1e-4)
         assert best(native[there]) == best(expected)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("f16", 2e-3), ("int8", 2e-2)])
+def test_lower_precisions_stay_near_float32_and_know_what_they_cost(
+    shop: Bench, precision: Precision, error: float
+) -> None:
+    bundle, manifest = shop.bundle, shop.bundle.manifest
+    events = histories_of(bundle)
+    data = exposed(bundle, requests(events, events))
+    exact, less = NativeDeepFM(bundle, {}), NativeDeepFM(bundle, {}, precision)
+    scores = [served(ranker, shop, data, 0) for ranker in (exact, less)]
+    np.testing.assert_allclose(scores[1], scores[0], atol=error)
+    assert not np.array_equal(*scores)
+    params = {name: bundle.ranker[name] for name in bundle.ranker if name != "pairing_id"}
+    cost = losses(params, manifest.features, manifest.objectives, tables_of(bundle), data)
+    assert 0 < cost[precision]["mean error"] < cost[precision]["largest error"] < error
+    assert 0.9 < cost[precision]["top-20 overlap"] <= 1
+    assert cost[precision]["bytes an item"] < 0.6 * cost["f32"]["bytes an item"]
+    assert cost["f32"]["largest error"] == 0
+    assert cost["f32"]["top-20 overlap"] == 1
 
 
 def best(scores: np.ndarray) -> list[int]:

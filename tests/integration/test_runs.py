@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,10 +36,10 @@ epochs = 1
 """
 
 
-def tamis(*options: str | Path, **more: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tamis_server", "pipeline", *map(str, options)]
+def tamis(*options: str | Path, started_by: Sequence[str] = ()) -> subprocess.Popen[str]:
+    command = [*started_by, sys.executable, "-m", "tamis_server", "pipeline", *map(str, options)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **more)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 def done(process: subprocess.Popen[str], status: int = 0) -> str:
@@ -107,16 +107,11 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_the_last_good_bundle(
 ) -> None:
     before = verify(killed / "bundle").bundle_id
 
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-
+    options = ("--input", shop, "--out", killed / "bundle", "--work", tmp_path / "work")
+    full = ("bash", "-c", 'ulimit -f 10; exec "$@"', "--")  # KiB a file
     said = done(
-        tamis(
-            "build", "--input", shop, "--out", killed / "bundle", "--work", tmp_path / "work",
-            "--config", killed / "tiny.toml", preexec_fn=full,
-        ),
-        status=1,
-    )  # fmt: skip
+        tamis("build", *options, "--config", killed / "tiny.toml", started_by=full), status=1
+    )
     assert "what was there before has not been touched" in said.splitlines()[-1]
     assert verify(killed / "bundle").bundle_id == before
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
@@ -129,7 +124,9 @@ def test_a_run_says_what_a_bundle_was_made_from(shop: Path, killed: Path, resume
     assert set(run.inputs) >= {"items.parquet", "interactions.parquet"}
     assert run.outputs == {name: entry.sha256 for name, entry in manifest.files.items()}
     assert run.config["seed"] == 3
-    assert [stage.name for stage in run.stages][:3] == ["read", "retrieval", "ranker"]
+    assert [stage.name for stage in run.stages][:4] == [
+        "read", "retrieval", "neighbours", "ranker",
+    ]  # fmt: skip
     assert all(stage.seconds >= 0 for stage in run.stages)
     assert run.libraries["numpy"]
 

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -19,6 +20,7 @@ from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.protection.breaker import State
 from triton_local.server import TritonServer
 
+HUNG_S = 10.0
 FULL, LIGHT = DegradationLevel.FULL, DegradationLevel.LIGHT_RANKER
 
 
@@ -149,8 +151,12 @@ async def test_a_server_that_hangs_costs_no_answer(bundle: Path) -> None:
             await shop.until(FULL)
             server.signal(signal.SIGSTOP)
             await shop.until(LIGHT)
-            answers = await asyncio.gather(*(shop.ask(user) for user in range(40)))
-            assert {slate.level for slate in answers} == {LIGHT}
+            end, levels = monotonic() + HUNG_S, set()
+            while monotonic() < end:
+                answers = await asyncio.gather(*(shop.ask(user) for user in range(4)))
+                levels |= {slate.level for slate in answers}
+                await asyncio.sleep(0.02)
+            assert levels == {LIGHT}
             server.signal(signal.SIGCONT)
             await shop.until(FULL)
 
@@ -201,19 +207,25 @@ async def test_of_two_servers_a_slow_one_is_helped_out_and_then_left_alone(
 async def test_nothing_is_left_behind_by_ten_faults(bundle: Path, faulty: Faulty) -> None:
     async with deep_shop(bundle, [faulty.server.endpoint]) as shop:
 
-        async def fault() -> tuple[int, int]:
-            await shop.until(FULL)
-            faulty.mode.write_text("nan")
+        async def round_of_faults() -> tuple[int, int]:
+            for mode in ("nan", "shape", "slow"):
+                faulty.mode.write_text(mode)
+                await shop.until(LIGHT)
+                faulty.mode.write_text("ok")
+                await shop.until(FULL)
+            faulty.server.signal(signal.SIGSTOP)
             await shop.until(LIGHT)
             await asyncio.gather(*(shop.ask(user) for user in range(20)))
-            faulty.mode.write_text("ok")
+            faulty.server.signal(signal.SIGCONT)
             await shop.until(FULL)
             return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())  # noqa: PTH208
 
-        first, last = await fault(), (0, 0)
+        await shop.until(FULL)
+        first, last = await round_of_faults(), (0, 0)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for _ in range(9):
-            last = await fault()
+            last = await round_of_faults()
         grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        assert last == first
+        assert last[0] <= first[0]
+        assert last[1] == first[1]
         assert grown_kb < 20_000

@@ -15,6 +15,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     parts = [f"# {report['data set']}", introduction(report), methods(report), versus(report)]
     parts.append(given(report))
     parts += [segment_tables(report), retrieval(report), stages(report), ranker(report)]
+    parts.append(precision(report))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -108,6 +109,16 @@ def ranker(report: Mapping[str, Any]) -> str:
     columns = ("AUC", "GAUC", "logloss", "ECE")
     rows = [[name, *(f"{each[metric]:.4f}" for metric in columns)] for name, each in heads.items()]
     return "## Ranker\n\n" + table(["", *columns], rows)
+
+
+def precision(report: Mapping[str, Any]) -> str:
+    """What the settings of ``ranking.precision`` cost, measured on the same lists."""
+    found = report["precision"]
+    if not found:
+        return ""
+    columns = list(next(iter(found.values())))
+    rows = [[name, *(f"{each[what]:.4g}" for what in columns)] for name, each in found.items()]
+    return "## Precision of the DeepFM (ranking.precision)\n\n" + table(["", *columns], rows)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -45,6 +45,11 @@ def page(report: Mapping[str, Any]) -> str:
         _section("Retrieval", "", _tables_of(markdown.retrieval(report))),
         _section("A request, on average", _flow(report), _tables_of(markdown.stages(report))),
         _section("Ranker", _reliability(report), _tables_of(markdown.ranker(report))),
+        _section(
+            "Precision of the DeepFM (ranking.precision)",
+            "",
+            _tables_of(markdown.precision(report)),
+        ),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

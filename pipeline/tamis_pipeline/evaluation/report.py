@@ -108,6 +108,7 @@ def measure(
             np.mean([1.0 - available[rows].mean() for rows in relevant])
         ),
         "ranker": _ranker(ranker),
+        "precision": ranker.precision,
         "left_out": dict(data.problems),
     }
 

@@ -2,7 +2,8 @@
 
 What decides is how long requests wait before anybody looks at them: the least that a few probes in
 a row waited, since a queue that stays is too much work, and one that goes was only a moment
-(Nichols and Jacobson, Controlling Queue Delay, 2012). Up to half the target all come in; beyond, an
+(Nichols and Jacobson, Controlling Queue Delay, 2012); a probe that waits as long as several counts
+for them. Up to half the target all come in; beyond, an
 ever smaller share; at one and a half times the target none, until the queue is shorter.
 """
 
@@ -54,8 +55,10 @@ class Admission:
 
     @property
     def wait_s(self) -> float:
-        """How long requests wait now."""
-        return min(self._waited_s)
+        """How long requests wait now. A probe that nobody has looked at yet tells as well: where
+        the queue is long, the next answer comes too late to act on."""
+        unseen_s = 0.0 if self._sent is None else self._clock() - self._sent
+        return max(min(self._waited_s), unseen_s / _PROBES)
 
     @property
     def retry_after_s(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -61,6 +61,20 @@ class Stores(Protocol):
     def activity(self) -> ItemActivity: ...
 
 
+class _OneQueue:
+    """A server to add services to whose calls shall all wait in one queue.
+
+    gRPC gives each registered method a queue of its own, which no call of another method waits in:
+    a probe would never meet the requests. Generic handlers share one.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """The same handlers were added as generic ones."""
+
+
 class GrpcServer:
     """All services, health per service name, and reflection, on one address."""
 
@@ -94,23 +108,24 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
         )
+        services = cast(grpc.aio.Server, _OneQueue(self._server))
         recommend_service_pb2_grpc.add_RecommendServiceServicer_to_server(
-            RecommendServicer(engines), self._server
+            RecommendServicer(engines), services
         )
         event_service_pb2_grpc.add_EventServiceServicer_to_server(
             EventServicer(engines, stores.users, event_log, refuse_unknown=refuse_unknown_items),
-            self._server,
+            services,
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogServicer(engines, stores.activity, editor), self._server
+            CatalogServicer(engines, stores.activity, editor), services
         )
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(engines, status), self._server
+            AdminServicer(engines, status), services
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         names = (*SERVICES, health, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable_server_reflection(names, services)
 
     async def start(self, listen: str) -> int:
         """Listen on host:port and return the port. Not serving until told so."""

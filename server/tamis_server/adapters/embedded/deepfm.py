@@ -1,10 +1,4 @@
-"""DeepFM in process (Guo et al., IJCAI 2017), split into a user's part and a table of items' parts.
-
-The FM term over all fields is ``(|s|^2 - sum |v|^2) / 2`` with ``s`` the sum of the field
-embeddings; with ``s = s_u + s_i`` it falls apart into a term of the user, one of the item and
-``s_u . s_i``. Likewise the first layer's product is a user's row plus an item's row. The items'
-parts are computed once a bundle, the user's once a request: the same function, exact in float32.
-"""
+"""DeepFM in process: ``bundles.factorised`` over the items of a bundle."""
 
 from __future__ import annotations
 
@@ -13,17 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tamis_kernels import DeepFM
 from tamis_server.bundles import features
 from tamis_server.bundles import manifest as fmt
-from tamis_server.bundles.loader import Arrays, Bundle
+from tamis_server.bundles.factorised import FactorisedDeepFM, Precision
+from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates, Rows, Scores
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import BundleRejected
 
 Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-_LAYERS = ("w1_cross", "cross_linear", "w2", "b2", "w3", "b3", "w_out", "wide", "bias")
 _CHUNK = 16_384  # items at a time, so that the table's build needs little beside the table
 
 
@@ -33,27 +25,22 @@ class NativeDeepFM:
     weights: of the mean, by objective; empty: those of the bundle.
     """
 
-    def __init__(self, bundle: Bundle, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, bundle: Bundle, weights: Mapping[str, float], precision: Precision = "f32"
+    ) -> None:
         _check(bundle)
-        schema, arrays = bundle.manifest.features, bundle.ranker
         self.shares = _shares(bundle, weights)
         self._bundle = bundle
         self._item_fields = bundle.item_fields
         self._most_popular = float(bundle.popularity.max(initial=0.0))
         self.log_popularity = features.log_popularity(bundle.popularity)
-        self._user = _Side(arrays, "user", [field.size for field in schema.user_fields])
-        self._item = _Side(arrays, "item", [field.size for field in schema.item_fields])
-        shapes = ((arrays["b1"].shape[0],), (arrays["item_embedding"].shape[1],), ())
-        self._tables = tuple(np.zeros((bundle.rows, *shape), np.float32) for shape in shapes)
+        self._model = FactorisedDeepFM(
+            bundle.ranker, bundle.manifest.features, bundle.rows, precision
+        )
         for start in range(0, bundle.manifest.items, _CHUNK):
             end = min(start + _CHUNK, bundle.manifest.items)
             self._fill(np.arange(start, end, dtype=np.int32))
-        self._b1 = arrays["b1"].astype(np.float32)
         self._no_query = np.zeros(bundle.manifest.dim, np.float32)
-        self._kernel = DeepFM(
-            *self._tables,
-            *(np.ascontiguousarray(arrays[name], np.float32) for name in _LAYERS),
-        )
 
     def refresh(self, rows: Rows) -> None:
         """The bundle's tables say something new of these items."""
@@ -64,9 +51,7 @@ class NativeDeepFM:
     def _fill(self, rows: Rows) -> None:
         bundle = self._bundle
         dense = np.concatenate([bundle.item_dense[rows], bundle.vectors[rows]], axis=1)
-        parts = self._item.parts(bundle.item_fields[rows], dense)
-        for table, part in zip(self._tables, parts, strict=True):
-            table[rows] = part
+        self._model.put(rows, bundle.item_fields[rows], dense)
 
     async def score(self, ctx: RequestContext, candidates: Candidates) -> Scores:
         history = ctx.history
@@ -79,39 +64,13 @@ class NativeDeepFM:
             self.log_popularity,
         )
         query = self._no_query if ctx.query is None else ctx.query
-        hidden, factors, bias = self._user.parts(
-            fields[None, :], np.concatenate([dense, query])[None, :]
-        )
-        probabilities = self._kernel.score(
-            hidden[0] + self._b1,
-            factors[0],
-            float(bias[0]),
+        probabilities = self._model.score(
+            fields,
+            np.concatenate([dense, query]),
             candidates.rows,
-            np.ascontiguousarray(candidates.columns["cross"], np.float32),
+            candidates.columns["cross"],
         )
         return probabilities @ self.shares
-
-
-class _Side:
-    """What one side (user or item) adds to the model's sums."""
-
-    def __init__(self, weights: Arrays, side: str, sizes: list[int]) -> None:
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        self._embedding: Float32 = weights[f"{side}_embedding"].astype(np.float32)
-        self._linear: Float32 = weights[f"{side}_linear"].astype(np.float32)
-        self._dense_linear: Float32 = weights[f"{side}_dense_linear"].astype(np.float32)
-        self._w1: Float32 = weights[f"w1_{side}"].astype(np.float32)
-
-    def parts(self, fields: Int32, dense: Float32) -> tuple[Float32, Float32, Float32]:
-        """hidden float32[n, h1], factors float32[n, e] and bias float32[n] of n users or items."""
-        slots = fields + self._offsets
-        embedded = self._embedding[slots]  # [n, fields, e]
-        factors = embedded.sum(axis=1)
-        squares = np.square(embedded).sum(axis=(1, 2))
-        bias = (np.square(factors).sum(axis=1) - squares) / np.float32(2)
-        bias += self._linear[slots].sum(axis=1) + dense @ self._dense_linear
-        flat = embedded.reshape(embedded.shape[0], -1)
-        return np.concatenate([flat, dense], axis=1) @ self._w1, factors, bias
 
 
 def _shares(bundle: Bundle, weights: Mapping[str, float]) -> Float32:

@@ -1,0 +1,80 @@
+"""Each scenario of ``make loadtest``, short, against a real server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scenarios import ghz, locust, report
+from scenarios.report import Report
+from scenarios.rpcs import RPCS
+from support.servers import server_process
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def loadtest(out: Path, *arguments: str, status: int = 0) -> list[Report]:
+    """What ``make loadtest`` runs; the reports that it wrote."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "scenarios", *arguments, "--out", str(out)],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT / "loadtest"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert ran.returncode == status, ran.stdout + ran.stderr
+    if status:
+        assert ran.stderr.startswith("loadtest: ")
+        assert "Traceback" not in ran.stderr
+    pages = sorted(out.glob("*.html"))
+    assert all(page.read_text().startswith("<!doctype html>") for page in pages)
+    return [report.read(page.with_suffix(".json")) for page in pages]
+
+
+def test_the_open_loop_measures_two_servers_by_turns(bundle: Path, tmp_path: Path) -> None:
+    quiet = ("--set", "server.access_log=false")
+    with server_process(bundle, *quiet) as one, server_process(bundle, *quiet) as other:
+        reports = loadtest(
+            tmp_path, "open-loop", "--bundle", str(bundle), "--target", one.target, "--beside",
+            other.target, "--rate", "60", "--seconds", "1", "--rounds", "3",
+        )  # fmt: skip
+    assert len({each.pair for each in reports}) == 1
+    assert {each.about["target"] for each in reports} == {one.target, other.target}
+    for each in reports:
+        assert [len(figure.rounds) for figure in each.figures] == [3] * len(each.figures)
+        (total,) = [row for row in each.rows if row.rpc == "all"]
+        assert total.requests == 180
+        assert not total.failures
+    (recommend,) = [row for row in reports[0].rows if row.rpc == "Recommend"]
+    assert recommend.levels["full"] > 0
+
+
+def test_a_target_that_serves_another_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with server_process(bundle) as server:
+        loadtest(tmp_path, "open-loop", "--target", server.target, status=2)
+
+
+@pytest.mark.skipif(not ghz.PROGRAM.is_file(), reason="ghz is not there: make tools")
+def test_ghz_calls_every_rpc_but_search_and_none_fails(bundle: Path, tmp_path: Path) -> None:
+    with server_process(bundle, "--set", "server.access_log=false") as server:
+        (found,) = loadtest(
+            tmp_path, "ghz", "--bundle", str(bundle), "--target", server.target,
+            "--seconds", "0.3", "--rounds", "1",
+        )  # fmt: skip
+    assert {row.rpc for row in found.rows} == set(RPCS) - {"Search"}, "it has no CLIP"
+    assert not any(row.failures for row in found.rows)
+
+
+@pytest.mark.skipif(not locust.installed(), reason="locust is not there: '.[loadtest]' has it")
+def test_locust_s_spike_is_reported_by_phase_rpc_and_level(bundle: Path, tmp_path: Path) -> None:
+    with server_process(bundle, "--set", "server.access_log=false") as server:
+        (found,) = loadtest(
+            tmp_path, "spike", "--bundle", str(bundle), "--target", server.target,
+            "--rate", "60", "--seconds", "2", "--rounds", "1",
+        )  # fmt: skip
+    assert [phase.name for phase in found.phases] == ["before", "spike", "after"]
+    asked = {row.phase: row.requests for row in found.rows if row.rpc == "Recommend"}
+    assert asked["spike"] > asked["before"]
+    assert sum(row.levels.get("full", 0) for row in found.rows) > 20
+    assert not any(row.failures for row in found.rows), "it waits for answers, however late"
