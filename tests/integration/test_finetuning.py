@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
+import jax
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -158,11 +159,13 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
     run = Run.of(manifest, CONFIG, days.data("monday"), inputs, data, (), seen, (), None)
     (days.bundle("monday") / RUN).write_text(run.model_dump_json())
 
+    jax.config.update("jax_disable_most_optimizations", True)  # most of the time is compiling
     for before, after in (("monday", "tuesday"), ("tuesday", "wednesday")):
         finetune(
             days.bundle(before), days.data(after), days.bundle(after), quietly(),
             work=days.root / f"{after}-work",
         )  # fmt: skip
+    jax.config.update("jax_disable_most_optimizations", False)
     return days
 
 
