@@ -14,10 +14,12 @@ import ray
 import ray.data
 
 from tamis_pipeline.shards import Make
+from tamis_server.domain.errors import DependencyFailed
 
 
 class OnRay:
-    """An engine of ``shards``; workers: how many shards are done at a time, at most."""
+    """An engine of ``shards``; workers: how many shards are done at a time, at most. Raises
+    DependencyFailed where the cluster can't be reached, or asks for another token."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -33,7 +35,10 @@ class OnRay:
 
         if not shards:
             return
-        ray.init(ignore_reinit_error=True, log_to_driver=False)
+        try:
+            ray.init(ignore_reinit_error=True, log_to_driver=False)
+        except ConnectionError as error:
+            raise DependencyFailed("Ray", str(error)) from None
         # names travel, and workers read: tasks that read would wait for CPUs that workers hold
         named = ray.data.from_items(
             [{"shard": str(path.absolute())} for path in shards], override_num_blocks=len(shards)

@@ -88,6 +88,22 @@ def test_pods_are_restricted_and_the_cluster_goes_with_the_job(path: Path) -> No
             assert security["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_a_cluster_without_tokens_is_closed_to_other_namespaces(path: Path) -> None:
+    cluster = manifest(path)["spec"]["rayClusterSpec"]
+    templates = [cluster["headGroupSpec"]["template"]]
+    templates += [group["template"] for group in cluster["workerGroupSpecs"]]
+    policy = yaml.safe_load((JOBS / "network-policy.yaml").read_text())["spec"]
+    for template in templates:
+        [container] = template["spec"]["containers"]
+        assert {"name": "RAY_AUTH_MODE", "value": "disabled"} in container["env"]
+        assert (
+            policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        )
+    assert policy["policyTypes"] == ["Ingress"]
+    for each in policy["ingress"][0]["from"]:
+        assert set(each) != {"namespaceSelector"} or each["namespaceSelector"]["matchLabels"]
+
+
 def test_the_cluster_runs_the_ray_that_is_pinned(path: Path) -> None:
     version = manifest(path)["spec"]["rayClusterSpec"]["rayVersion"]
     assert f"\nray=={version}\n" in (ROOT / "constraints.txt").read_text()
