@@ -21,6 +21,7 @@ import numpy as np
 import rankers
 import state
 import uvloop
+from baselines.running import naive
 from bundles import USERS, bundle
 from driver import Load, calls, offer, saturate
 from serving import Server, served, server
@@ -93,7 +94,9 @@ def main() -> None:
         full, cpu = uvloop.run(saturation(under, options.seconds))
         calm = uvloop.run(open_loop(under, full.rate / 2, options.seconds))
         rss = under.rss_mb()
-    failures = {**empty.failures, **full.failures, **calm.failures}
+    with naive(directory) as (under, store):
+        simple, simple_cpu = uvloop.run(saturation(under, options.seconds))
+    failures = {**empty.failures, **full.failures, **calm.failures, **simple.failures}
     if failures:
         raise SystemExit(f"requests failed, the figures would mean nothing: {failures}")
     size = f"funnel_{options.items // 1000}k"
@@ -106,6 +109,14 @@ def main() -> None:
         entry(f"{size}_p999_ms", calm.percentile_ms(99.9), "ms at half of saturation"),
         entry(f"{size}_cpu_us", cpu * 1e6, "us/request", "empty_handler_cpu_us", empty_cpu * 1e6),
         entry(f"{size}_rss_mb", rss, "MiB"),
+        entry("naive_rps", simple.rate, f"requests/s, {store}", f"{size}_rps", full.rate),
+        entry(
+            "naive_cpu_us",
+            simple_cpu * 1e6,
+            "us/request, without Redis",
+            f"{size}_cpu_us",
+            cpu * 1e6,
+        ),
     ]
     for name, value, unit in (
         *filter_plan.figures(options.items),

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 HERE = Path(__file__).resolve().parent
 QUIET = ("server.access_log=false", "bundle.watch_s=0")
@@ -76,6 +75,7 @@ def server(*command: str) -> Iterator[Server]:
     )
     assert process.stderr is not None
     said: deque[str] = deque(maxlen=_LAST_LINES)
+    reader: threading.Thread | None = None
     try:
         for line in process.stderr:
             said.append(line)
@@ -85,17 +85,15 @@ def server(*command: str) -> Iterator[Server]:
         else:
             raise RuntimeError(f"{' '.join(command)} did not start:\n{''.join(said)}")
         # what it says later must be read, or it would wait for a reader
-        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
+        reader = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
+        reader.start()
         yield Server(f"127.0.0.1:{match[1]}", process.pid)
     finally:
         process.terminate()
         process.wait(timeout=60)
-
-
-def _drain(lines: IO[str]) -> None:
-    with suppress(ValueError):
-        for _ in lines:
-            pass
+        if reader is not None:
+            reader.join(timeout=60)
+        process.stderr.close()
 
 
 @contextmanager

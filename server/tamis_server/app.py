@@ -328,7 +328,8 @@ def _info(bundle: Bundle) -> BundleInfo:
     )
 
 
-def _origin(settings: BundleSettings) -> Origin:
+def origin_of(settings: BundleSettings) -> Origin:
+    """Where bundles come from. Raises SettingsError and BundleRejected."""
     if settings.path is not None and settings.url is not None:
         raise SettingsError("settings bundle.path and bundle.url: one of them, not both")
     if settings.url is not None:
@@ -341,9 +342,13 @@ def _origin(settings: BundleSettings) -> Origin:
 class Application:
     """A server with all that it serves, from start to drain."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, preloaded: Bundle | None = None, worker: str = ""
+    ) -> None:
+        """preloaded: the bundle to begin with; worker: which of how many, as callers are told."""
         self._settings = settings
-        self._origin = _origin(settings.bundle)
+        self._origin = origin_of(settings.bundle)
+        self._preloaded = preloaded
         self._started = time.monotonic()
         self._metrics = Metrics()
         stores = open_stores(settings.state)
@@ -369,26 +374,52 @@ class Application:
                 log_calls=settings.server.access_log,
                 observe=self._metrics.request,
                 admission=self._admission,
+                worker=worker,
             ),
             self._admission,
             refuse_unknown_items=settings.events.unknown_items == "refuse",
             max_connection_age_s=settings.server.max_connection_age_s,
             drain_s=settings.server.drain_s,
+            shares_port=bool(worker),
         )
 
     async def start(self) -> int:
-        """Load, listen and serve; returns the port. Raises BundleRejected, DependencyFailed,
-        CannotListen, CannotExpose and EventLogUnusable."""
+        """Prepare and listen; returns the port. Raises what these two raise, and CannotExpose."""
+        if self._settings.metrics.listen:
+            self.metrics_port = self._metrics.expose(self._settings.metrics.listen)
+        await self.prepare()
+        return await self.listen(self._settings.server.listen)
+
+    async def prepare(self) -> None:
+        """All but to listen. Raises BundleRejected, DependencyFailed and EventLogUnusable."""
         self._measure()
         await self._live.start()
-        await self._engines.activate(await asyncio.to_thread(self._origin.locate))
+        if self._preloaded is None:
+            directory = await asyncio.to_thread(self._origin.locate)
+        else:
+            directory = self._preloaded.directory
+        await self._engines.activate(directory)
         self._event_log.start()
         self._trends = asyncio.create_task(self._follow_trends())
-        port = await self._server.start(self._settings.server.listen)
+
+    async def listen(self, address: str) -> int:
+        """Serve on host:port; returns the port. Raises CannotListen."""
+        port = await self._server.start(address)
         await self._server.serve()
-        bundle = self._engines.current.bundle
-        log.info("serving", extra={"port": port, "bundle": bundle.bundle_id, "items": bundle.items})
         return port
+
+    @property
+    def bundle(self) -> BundleInfo:
+        """What is served now."""
+        return self._engines.current.bundle
+
+    def exposition(self) -> str:
+        """All that is measured, as Prometheus reads it."""
+        return self._metrics.exposition()
+
+    async def activate(self, directory: Path) -> None:
+        """Serve the bundle in ``directory``. Raises BundleRejected and keeps what is served."""
+        await self._engines.activate(directory)
 
     async def run_until_stopped(self) -> None:
         """Follow the bundle's directory, reload at SIGHUP, drain at SIGTERM or SIGINT."""
@@ -437,7 +468,9 @@ class Application:
 
     def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
-            bundle = load(directory, self._settings.catalogue.capacity)
+            bundle, self._preloaded = self._preloaded, None
+            if bundle is None:
+                bundle = load(directory, self._settings.catalogue.capacity)
             engine = build_engine(
                 bundle, self._stores.users, self._settings, self._metrics, self._triton
             )
@@ -445,7 +478,7 @@ class Application:
             return engine
 
     def _measure(self) -> None:
-        """Say what there is to measure, and serve it if that is wanted. Raises CannotExpose."""
+        """Say what there is to measure."""
         metrics = self._metrics
         about = (version("tamis"), tamis_kernels.level())
         metrics.gauge(
@@ -492,8 +525,6 @@ class Application:
         metrics.gauge(
             "tamis_event_log_pending", "events", "", lambda: float(event_log.counters.pending)
         )
-        if self._settings.metrics.listen:
-            self.metrics_port = metrics.expose(self._settings.metrics.listen)
 
     def _measure_protection(self) -> None:
         metrics, admission = self._metrics, self._admission
@@ -585,7 +616,9 @@ def serve(settings: Settings) -> None:
 
     async def main() -> None:
         application = Application(settings)
-        await application.start()
+        port = await application.start()
+        bundle = application.bundle
+        log.info("serving", extra={"port": port, "bundle": bundle.bundle_id, "items": bundle.items})
         await application.run_until_stopped()
 
     uvloop.run(main())

@@ -43,6 +43,9 @@ class _Section(BaseModel):
 
 class ServerSettings(_Section):
     listen: str = Field("127.0.0.1:50051", description="host:port; port 0 takes a free one")
+    workers: int = Field(
+        1, ge=1, le=256, description="processes that serve, best one a core; they share a bundle"
+    )
     default_timeout_s: float = Field(1.0, gt=0, description="deadline of a call that brings none")
     min_timeout_s: float = Field(0.001, ge=0, description="a call with less left is refused")
     drain_s: float = Field(10.0, ge=0, description="how long in-flight requests may take at exit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +16,8 @@ from tamis.v1 import (
     item_pb2,
     recommend_service_pb2,
 )
-from tamis_client.channels import OPTIONS, AsyncStubs, changes_of, in_turn
+from tamis_client.channels import OPTIONS, AsyncStubs, changes_of
+from tamis_client.connections import Connections
 from tamis_client.errors import decode
 
 R = TypeVar("R")
@@ -33,18 +34,16 @@ class AsyncTamisClient:
 
     def __init__(self, target: str, *, channels: int = 1, timeout_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
-        self._channels = [
-            grpc.aio.insecure_channel(target, options=OPTIONS) for _ in range(channels)
-        ]
-        self._turn = in_turn([AsyncStubs(channel) for channel in self._channels])
+        self._connections = Connections(
+            lambda: AsyncStubs(grpc.aio.insecure_channel(target, options=OPTIONS)), channels
+        )
 
     async def recommend(
         self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
     ) -> recommend_service_pb2.RecommendResponse:
         """What to show to a user; ``fields`` are those of RecommendRequest."""
         request = recommend_service_pb2.RecommendRequest(**fields)
-        stub = next(self._turn).recommend
-        return await self._call(stub.Recommend, request, timeout_s, request_id)
+        return await self._call(lambda on: on.recommend.Recommend, request, timeout_s, request_id)
 
     async def batch_recommend(
         self,
@@ -55,8 +54,9 @@ class AsyncTamisClient:
     ) -> list[recommend_service_pb2.BatchRecommendResult]:
         """Answers for many users, in order; one that fails does not fail the others."""
         request = recommend_service_pb2.BatchRecommendRequest(requests=requests)
-        stub = next(self._turn).recommend
-        response = await self._call(stub.BatchRecommend, request, timeout_s, request_id)
+        response = await self._call(
+            lambda on: on.recommend.BatchRecommend, request, timeout_s, request_id
+        )
         return list(response.results)
 
     async def related_items(
@@ -64,16 +64,16 @@ class AsyncTamisClient:
     ) -> recommend_service_pb2.RelatedItemsResponse:
         """Items like others; ``fields`` are those of RelatedItemsRequest."""
         request = recommend_service_pb2.RelatedItemsRequest(**fields)
-        stub = next(self._turn).recommend
-        return await self._call(stub.RelatedItems, request, timeout_s, request_id)
+        return await self._call(
+            lambda on: on.recommend.RelatedItems, request, timeout_s, request_id
+        )
 
     async def search(
         self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
     ) -> recommend_service_pb2.SearchResponse:
         """Items that look or read like words or a picture; ``fields``: those of SearchRequest."""
         request = recommend_service_pb2.SearchRequest(**fields)
-        stub = next(self._turn).recommend
-        return await self._call(stub.Search, request, timeout_s, request_id)
+        return await self._call(lambda on: on.recommend.Search, request, timeout_s, request_id)
 
     async def record_events(
         self,
@@ -84,8 +84,7 @@ class AsyncTamisClient:
     ) -> event_service_pb2.RecordEventsResponse:
         """Store events; see ``rejected`` of the response for those refused."""
         request = event_service_pb2.RecordEventsRequest(events=events)
-        stub = next(self._turn).events
-        return await self._call(stub.RecordEvents, request, timeout_s, request_id)
+        return await self._call(lambda on: on.events.RecordEvents, request, timeout_s, request_id)
 
     async def get_items(
         self,
@@ -100,8 +99,7 @@ class AsyncTamisClient:
         request = catalog_service_pb2.GetItemsRequest(
             item_ids=item_ids, attributes=attributes, activity=activity
         )
-        stub = next(self._turn).catalog
-        return await self._call(stub.GetItems, request, timeout_s, request_id)
+        return await self._call(lambda on: on.catalog.GetItems, request, timeout_s, request_id)
 
     async def stream_events(
         self,
@@ -114,8 +112,9 @@ class AsyncTamisClient:
         requests = (
             event_service_pb2.StreamEventsRequest(events=events) async for events in batches
         )
-        stub = next(self._turn).events
-        return await self._stream(stub.StreamEvents, requests, timeout_s, request_id)
+        return await self._stream(
+            lambda on: on.events.StreamEvents, requests, timeout_s, request_id
+        )
 
     async def set_availability(
         self,
@@ -126,8 +125,9 @@ class AsyncTamisClient:
     ) -> catalog_service_pb2.SetAvailabilityResponse:
         """Say of items, by id, whether they may be recommended."""
         request = catalog_service_pb2.SetAvailabilityRequest(changes=changes_of(available))
-        stub = next(self._turn).catalog
-        return await self._call(stub.SetAvailability, request, timeout_s, request_id)
+        return await self._call(
+            lambda on: on.catalog.SetAvailability, request, timeout_s, request_id
+        )
 
     async def stream_availability(
         self,
@@ -141,8 +141,9 @@ class AsyncTamisClient:
             catalog_service_pb2.StreamAvailabilityRequest(changes=changes_of(available))
             async for available in batches
         )
-        stub = next(self._turn).catalog
-        return await self._stream(stub.StreamAvailability, requests, timeout_s, request_id)
+        return await self._stream(
+            lambda on: on.catalog.StreamAvailability, requests, timeout_s, request_id
+        )
 
     async def upsert_items(
         self,
@@ -153,8 +154,7 @@ class AsyncTamisClient:
     ) -> catalog_service_pb2.UpsertItemsResponse:
         """Add items, or change them as a whole."""
         request = catalog_service_pb2.UpsertItemsRequest(items=items)
-        stub = next(self._turn).catalog
-        return await self._call(stub.UpsertItems, request, timeout_s, request_id)
+        return await self._call(lambda on: on.catalog.UpsertItems, request, timeout_s, request_id)
 
     async def delete_items(
         self,
@@ -165,20 +165,18 @@ class AsyncTamisClient:
     ) -> catalog_service_pb2.DeleteItemsResponse:
         """Take items out."""
         request = catalog_service_pb2.DeleteItemsRequest(item_ids=item_ids)
-        stub = next(self._turn).catalog
-        return await self._call(stub.DeleteItems, request, timeout_s, request_id)
+        return await self._call(lambda on: on.catalog.DeleteItems, request, timeout_s, request_id)
 
     async def status(
         self, *, timeout_s: float | None = None, request_id: str = ""
     ) -> admin_service_pb2.GetStatusResponse:
         """What is being served, and by what."""
         request = admin_service_pb2.GetStatusRequest()
-        stub = next(self._turn).admin
-        return await self._call(stub.GetStatus, request, timeout_s, request_id)
+        return await self._call(lambda on: on.admin.GetStatus, request, timeout_s, request_id)
 
     async def close(self) -> None:
-        for channel in self._channels:
-            await channel.close()
+        for stubs in self._connections.channels():
+            await stubs.channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,7 +191,7 @@ class AsyncTamisClient:
 
     async def _call(
         self,
-        method: Callable[..., Awaitable[R]],
+        method: Callable[[AsyncStubs], grpc.aio.UnaryUnaryMultiCallable[Any, R]],
         request: Message,
         timeout_s: float | None,
         request_id: str,
@@ -203,7 +201,7 @@ class AsyncTamisClient:
 
     async def _stream(
         self,
-        method: Callable[..., Awaitable[R]],
+        method: Callable[[AsyncStubs], grpc.aio.StreamUnaryMultiCallable[Any, R]],
         requests: AsyncIterable[Message],
         timeout_s: float | None,
         request_id: str,
@@ -212,13 +210,25 @@ class AsyncTamisClient:
 
     async def _send(
         self,
-        method: Callable[..., Awaitable[R]],
-        request: Message | AsyncIterable[Message],
+        method: Callable[
+            [AsyncStubs],
+            grpc.aio.UnaryUnaryMultiCallable[Any, R] | grpc.aio.StreamUnaryMultiCallable[Any, R],
+        ],
+        request: Any,
         timeout_s: float | None,
         request_id: str,
     ) -> R:
         metadata = (("x-request-id", request_id),) if request_id else None
+        connection = self._connections.take()
+        trailers: Any = ()
         try:
-            return await method(request, timeout=timeout_s, metadata=metadata)
+            call = method(connection.channel)(request, timeout=timeout_s, metadata=metadata)
+            response = await call
+            if self._connections.several:
+                trailers = await call.trailing_metadata()
+            return response
         except grpc.aio.AioRpcError as error:
             raise decode(error) from None
+        finally:
+            for stubs in self._connections.give(connection, trailers):
+                await stubs.channel.close()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping
 
 import grpc
 
@@ -14,8 +12,6 @@ from tamis.v1.catalog_service_pb2 import Availability
 from tamis.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tamis.v1.event_service_pb2_grpc import EventServiceStub
 from tamis.v1.recommend_service_pb2_grpc import RecommendServiceStub
-
-T = TypeVar("T")
 
 # Reading may be repeated. So may events, whose ids make a repeated one count once, and changes of
 # the catalogue, which say how things are to be.
@@ -26,11 +22,12 @@ _SERVICE_CONFIG = json.dumps(
             {
                 "name": [{}],
                 "retryPolicy": {
-                    "maxAttempts": 3,
+                    "maxAttempts": 5,
                     "initialBackoff": "0.02s",
                     "maxBackoff": "0.5s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    # CANCELLED, not by us: of a server that went before it looked at the call
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ],
@@ -41,6 +38,7 @@ OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", _SERVICE_CONFIG),
     # a connection sticks to the worker that accepted it: each channel gets one of its own
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),  # another worker is there at once
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -51,6 +49,7 @@ class Stubs:
     """The services over one channel."""
 
     def __init__(self, channel: grpc.Channel) -> None:
+        self.channel = channel
         self.recommend = RecommendServiceStub(channel)
         self.events = EventServiceStub(channel)
         self.catalog = CatalogServiceStub(channel)
@@ -61,6 +60,7 @@ class AsyncStubs:
     """The same over an asyncio channel."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self.recommend = RecommendServiceStub(channel)
         self.events = EventServiceStub(channel)
         self.catalog = CatalogServiceStub(channel)
@@ -69,10 +69,3 @@ class AsyncStubs:
 
 def changes_of(available: Mapping[str, bool]) -> list[Availability]:
     return [Availability(item_id=item_id, available=flag) for item_id, flag in available.items()]
-
-
-def in_turn(values: Sequence[T]) -> Iterator[T]:
-    """The values for ever; safe to share between threads."""
-    if not values:
-        raise ValueError("channels is 0, at least 1 is needed")
-    return itertools.cycle(values)

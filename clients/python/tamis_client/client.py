@@ -16,7 +16,8 @@ from tamis.v1 import (
     item_pb2,
     recommend_service_pb2,
 )
-from tamis_client.channels import OPTIONS, Stubs, changes_of, in_turn
+from tamis_client.channels import OPTIONS, Stubs, changes_of
+from tamis_client.connections import Connections
 from tamis_client.errors import decode
 
 R = TypeVar("R")
@@ -33,16 +34,16 @@ class TamisClient:
 
     def __init__(self, target: str, *, channels: int = 1, timeout_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
-        self._channels = [grpc.insecure_channel(target, options=OPTIONS) for _ in range(channels)]
-        self._turn = in_turn([Stubs(channel) for channel in self._channels])
+        self._connections = Connections(
+            lambda: Stubs(grpc.insecure_channel(target, options=OPTIONS)), channels
+        )
 
     def recommend(
         self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
     ) -> recommend_service_pb2.RecommendResponse:
         """What to show to a user; ``fields`` are those of RecommendRequest."""
         request = recommend_service_pb2.RecommendRequest(**fields)
-        stub = next(self._turn).recommend
-        return self._call(stub.Recommend, request, timeout_s, request_id)
+        return self._call(lambda on: on.recommend.Recommend, request, timeout_s, request_id)
 
     def batch_recommend(
         self,
@@ -53,8 +54,9 @@ class TamisClient:
     ) -> list[recommend_service_pb2.BatchRecommendResult]:
         """Answers for many users, in order; one that fails does not fail the others."""
         request = recommend_service_pb2.BatchRecommendRequest(requests=requests)
-        stub = next(self._turn).recommend
-        response = self._call(stub.BatchRecommend, request, timeout_s, request_id)
+        response = self._call(
+            lambda on: on.recommend.BatchRecommend, request, timeout_s, request_id
+        )
         return list(response.results)
 
     def related_items(
@@ -62,16 +64,14 @@ class TamisClient:
     ) -> recommend_service_pb2.RelatedItemsResponse:
         """Items like others; ``fields`` are those of RelatedItemsRequest."""
         request = recommend_service_pb2.RelatedItemsRequest(**fields)
-        stub = next(self._turn).recommend
-        return self._call(stub.RelatedItems, request, timeout_s, request_id)
+        return self._call(lambda on: on.recommend.RelatedItems, request, timeout_s, request_id)
 
     def search(
         self, *, timeout_s: float | None = None, request_id: str = "", **fields: Any
     ) -> recommend_service_pb2.SearchResponse:
         """Items that look or read like words or a picture; ``fields``: those of SearchRequest."""
         request = recommend_service_pb2.SearchRequest(**fields)
-        stub = next(self._turn).recommend
-        return self._call(stub.Search, request, timeout_s, request_id)
+        return self._call(lambda on: on.recommend.Search, request, timeout_s, request_id)
 
     def record_events(
         self,
@@ -82,8 +82,7 @@ class TamisClient:
     ) -> event_service_pb2.RecordEventsResponse:
         """Store events; see ``rejected`` of the response for those refused."""
         request = event_service_pb2.RecordEventsRequest(events=events)
-        stub = next(self._turn).events
-        return self._call(stub.RecordEvents, request, timeout_s, request_id)
+        return self._call(lambda on: on.events.RecordEvents, request, timeout_s, request_id)
 
     def get_items(
         self,
@@ -98,8 +97,7 @@ class TamisClient:
         request = catalog_service_pb2.GetItemsRequest(
             item_ids=item_ids, attributes=attributes, activity=activity
         )
-        stub = next(self._turn).catalog
-        return self._call(stub.GetItems, request, timeout_s, request_id)
+        return self._call(lambda on: on.catalog.GetItems, request, timeout_s, request_id)
 
     def stream_events(
         self,
@@ -110,8 +108,7 @@ class TamisClient:
     ) -> event_service_pb2.StreamEventsResponse:
         """Store events as they come; without ``timeout_s`` for as long as they come."""
         requests = (event_service_pb2.StreamEventsRequest(events=events) for events in batches)
-        stub = next(self._turn).events
-        return self._stream(stub.StreamEvents, requests, timeout_s, request_id)
+        return self._stream(lambda on: on.events.StreamEvents, requests, timeout_s, request_id)
 
     def set_availability(
         self,
@@ -122,8 +119,7 @@ class TamisClient:
     ) -> catalog_service_pb2.SetAvailabilityResponse:
         """Say of items, by id, whether they may be recommended."""
         request = catalog_service_pb2.SetAvailabilityRequest(changes=changes_of(available))
-        stub = next(self._turn).catalog
-        return self._call(stub.SetAvailability, request, timeout_s, request_id)
+        return self._call(lambda on: on.catalog.SetAvailability, request, timeout_s, request_id)
 
     def stream_availability(
         self,
@@ -137,8 +133,9 @@ class TamisClient:
             catalog_service_pb2.StreamAvailabilityRequest(changes=changes_of(available))
             for available in batches
         )
-        stub = next(self._turn).catalog
-        return self._stream(stub.StreamAvailability, requests, timeout_s, request_id)
+        return self._stream(
+            lambda on: on.catalog.StreamAvailability, requests, timeout_s, request_id
+        )
 
     def upsert_items(
         self,
@@ -149,8 +146,7 @@ class TamisClient:
     ) -> catalog_service_pb2.UpsertItemsResponse:
         """Add items, or change them as a whole."""
         request = catalog_service_pb2.UpsertItemsRequest(items=items)
-        stub = next(self._turn).catalog
-        return self._call(stub.UpsertItems, request, timeout_s, request_id)
+        return self._call(lambda on: on.catalog.UpsertItems, request, timeout_s, request_id)
 
     def delete_items(
         self,
@@ -161,20 +157,18 @@ class TamisClient:
     ) -> catalog_service_pb2.DeleteItemsResponse:
         """Take items out."""
         request = catalog_service_pb2.DeleteItemsRequest(item_ids=item_ids)
-        stub = next(self._turn).catalog
-        return self._call(stub.DeleteItems, request, timeout_s, request_id)
+        return self._call(lambda on: on.catalog.DeleteItems, request, timeout_s, request_id)
 
     def status(
         self, *, timeout_s: float | None = None, request_id: str = ""
     ) -> admin_service_pb2.GetStatusResponse:
         """What is being served, and by what."""
         request = admin_service_pb2.GetStatusRequest()
-        stub = next(self._turn).admin
-        return self._call(stub.GetStatus, request, timeout_s, request_id)
+        return self._call(lambda on: on.admin.GetStatus, request, timeout_s, request_id)
 
     def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
+        for stubs in self._connections.channels():
+            stubs.channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +183,7 @@ class TamisClient:
 
     def _call(
         self,
-        method: Callable[..., R],
+        method: Callable[[Stubs], grpc.UnaryUnaryMultiCallable[Any, R]],
         request: Message,
         timeout_s: float | None,
         request_id: str,
@@ -199,7 +193,7 @@ class TamisClient:
 
     def _stream(
         self,
-        method: Callable[..., R],
+        method: Callable[[Stubs], grpc.StreamUnaryMultiCallable[Any, R]],
         requests: Iterable[Message],
         timeout_s: float | None,
         request_id: str,
@@ -208,13 +202,23 @@ class TamisClient:
 
     def _send(
         self,
-        method: Callable[..., R],
-        request: Message | Iterable[Message],
+        method: Callable[
+            [Stubs], grpc.UnaryUnaryMultiCallable[Any, R] | grpc.StreamUnaryMultiCallable[Any, R]
+        ],
+        request: Any,
         timeout_s: float | None,
         request_id: str,
     ) -> R:
         metadata = (("x-request-id", request_id),) if request_id else None
+        connection = self._connections.take()
+        trailers: Any = ()
         try:
-            return method(request, timeout=timeout_s, metadata=metadata)
+            call = method(connection.channel)
+            response, ended = call.with_call(request, timeout=timeout_s, metadata=metadata)
+            trailers = ended.trailing_metadata() or ()
+            return response
         except grpc.RpcError as error:
             raise decode(error) from None
+        finally:
+            for stubs in self._connections.give(connection, trailers):
+                stubs.channel.close()

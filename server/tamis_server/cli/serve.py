@@ -12,6 +12,7 @@ from tamis_server.app import serve as run_server
 from tamis_server.observability import logging
 from tamis_server.settings import Settings, load_settings
 from tamis_server.stores import redacted
+from tamis_server.workers.supervisor import supervise
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (TOML).", dir_okay=False)
@@ -28,12 +29,20 @@ def serve(
     config: ConfigFile = None,
     bundle: BundlePath = None,
     listen: Listen = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve, best one a core.", min=1)
+    ] = None,
     override: Override = None,
 ) -> None:
     """Serve a bundle until SIGTERM; SIGHUP looks for a new one."""
+    if workers is not None:
+        override = [*(override or ()), f"server.workers={workers}"]
     settings = effective(config, bundle, listen, override)
     logging.configure(settings.log.level)
-    run_server(settings)
+    if settings.server.workers > 1:
+        supervise(settings)
+    else:
+        run_server(settings)
 
 
 def config(

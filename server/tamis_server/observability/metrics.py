@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from tamis_server.domain.errors import TamisError
 from tamis_server.domain.slate import Slate, StageTrace
@@ -128,6 +128,10 @@ class Metrics:
         except (OSError, OverflowError) as error:
             raise CannotExpose(f"metrics can't be served on {listen}: {error}") from None
         return int(self._server[0].server_port)
+
+    def exposition(self) -> str:
+        """What Prometheus would get."""
+        return generate_latest(self._registry).decode()
 
     def close(self) -> None:
         if self._server is not None:

@@ -21,6 +21,7 @@ from tamis_server.protection.admission import Admission
 from tamis_server.transport.status import status_of
 
 REQUEST_ID = "x-request-id"
+WORKER = "x-tamis-worker"  # which of how many, where there are several
 _MAX_REQUEST_ID = 128
 _ASKING = "/tamis.v1.RecommendService/"
 log = logging.getLogger(__name__)
@@ -61,10 +62,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         log_calls: bool,
         observe: Callable[[str, str, float], None],
         admission: Admission,
+        worker: str = "",
     ) -> None:
         """observe: told method, status code and seconds of every call; admission: of the calls
-        that ask for items, since events have queues of their own."""
+        that ask for items, since events have queues of their own; worker: which of how many."""
         self._admission = admission
+        self._trailers = ((WORKER, worker),) if worker else ()
         self._default_timeout_s = default_timeout_s
         self._min_timeout_s = min_timeout_s
         self._log_calls = log_calls
@@ -107,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 remaining = default_timeout_s
             call = Call(_request_id(context), Deadline.after(remaining), {})
             _current.set(call)
-            context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+            context.set_trailing_metadata(((REQUEST_ID, call.request_id), *self._trailers))
             status = status_pb2.Status(code=code_pb2.CANCELLED)  # unless we get to say another
             try:
                 if remaining < self._min_timeout_s:
@@ -123,7 +126,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._observe(method, code_pb2.Code.Name(status.code), seconds)
                 if self._log_calls:
                     _log_access(method, call, status.code, seconds)
-            return await _abort(context, status, call)
+            return await _abort(context, status, call, self._trailers)
 
         return answer
 
@@ -151,11 +154,14 @@ def refusal(error: Exception, request_id: str) -> status_pb2.Status:
 
 
 async def _abort(
-    context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status, call: Call
+    context: grpc.aio.ServicerContext[Any, Any],
+    status: status_pb2.Status,
+    call: Call,
+    trailers: tuple[tuple[str, str], ...],
 ) -> NoReturn:
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     details = ("grpc-status-details-bin", status.SerializeToString())
-    await context.abort(code, status.message, (details, (REQUEST_ID, call.request_id)))
+    await context.abort(code, status.message, (details, (REQUEST_ID, call.request_id), *trailers))
 
 
 def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -91,7 +91,9 @@ class GrpcServer:
         refuse_unknown_items: bool,
         max_connection_age_s: float,
         drain_s: float,
+        shares_port: bool = False,
     ) -> None:
+        """shares_port: with other processes (SO_REUSEPORT), each of which gets connections."""
         self._drain_s = drain_s
         self._pulse = Pulse(admission)
         self._health = Health(SERVICES)
@@ -100,7 +102,7 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", 16 << 20),
                 ("grpc.max_send_message_length", 64 << 20),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shares_port)),
                 # connections end by age, so that clients look their server up again
                 ("grpc.max_connection_age_ms", int(max_connection_age_s * 1e3)),
                 ("grpc.max_connection_age_grace_ms", int(drain_s * 1e3)),

@@ -1,0 +1,1 @@
+"""What Tamis is measured against: servers others would write, written as well as they would."""

@@ -1,0 +1,88 @@
+"""One of the processes that serve: told by the supervisor when to listen, and when to go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tamis_server.app import Application
+from tamis_server.bundles.loader import Bundle
+from tamis_server.domain.errors import TamisError
+from tamis_server.observability import logging
+from tamis_server.settings import Settings
+
+LINE_BYTES = 16 << 20  # of a message, which may hold all metrics
+
+
+def work(settings: Settings, bundle: Bundle, number: int, channel: socket.socket) -> int:
+    """Serve until told to go; returns the exit status. Right after the fork, in the child."""
+    asyncio._set_running_loop(None)  # the supervisor's, which ended here
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for whole in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):  # meant for the supervisor
+        signal.signal(whole, signal.SIG_IGN)
+    logging.configure(settings.log.level, worker=number)
+
+    async def main() -> int:
+        return await _Child(settings, bundle, number).run(channel)
+
+    return uvloop.run(main())
+
+
+class _Child:
+    def __init__(self, settings: Settings, bundle: Bundle, number: int) -> None:
+        """In the loop that serves: gRPC keeps to the one it was made in."""
+        name = f"{number}/{settings.server.workers}"
+        self._application = Application(settings, preloaded=bundle, worker=name)
+
+    async def run(self, channel: socket.socket) -> int:
+        self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=LINE_BYTES)
+        try:
+            await self._application.prepare()
+        except TamisError as error:
+            self._say({"failed": str(error)})
+            await self._writer.drain()
+            return 1
+        self._say({"ready": True})
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        orders = asyncio.create_task(self._follow(stopped))
+        await stopped.wait()
+        orders.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await orders
+        await self._application.stop()
+        return 0
+
+    async def _follow(self, stopped: asyncio.Event) -> None:
+        """Do what the supervisor says, until it is no more."""
+        async with asyncio.TaskGroup() as doing:
+            while line := await self._reader.readline():
+                for order, what in json.loads(line).items():
+                    doing.create_task(self._do(order, what))
+            stopped.set()
+
+    async def _do(self, order: str, what: str) -> None:
+        application, answer = self._application, None
+        try:
+            match order:
+                case "listen":
+                    answer = str(await application.listen(what))
+                case "activate":
+                    await application.activate(Path(what))
+                case "metrics":
+                    answer = application.exposition()
+        except TamisError as error:
+            self._say({"failed": str(error), "order": order})
+        else:
+            self._say({order: answer})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._writer.write(json.dumps(message).encode() + b"\n")
