@@ -26,6 +26,7 @@ from tamis_pipeline import (
     neighbours,
     preparation,
     provenance,
+    query_model,
     ranking,
     statistics,
     twotower,
@@ -217,7 +218,7 @@ class Pipeline:
             lambda out: write_bundle(self._parts(), out),
             of=[prepared, towers, together, ranker, *([self.content] if self.content else [])],
             settings=[self.name, self.config.index, self.config.seed],
-            code=[bundle, histories, ranking],
+            code=[bundle, histories, query_model, ranking],
         )
 
     @property
@@ -306,7 +307,10 @@ class Pipeline:
             features=ranking.feature_schema(prepared.fields),
             encoder=towers.encoder,
             ranker=self.ranker.value.params,
-            models=self.ranker.value.models,
+            models={
+                **self.ranker.value.models,
+                query_model.PATH: query_model.query_encoder(towers.encoder),
+            },
             objectives=self.config.ranking.objectives,
             users=known_users(prepared.data, prepared.parts.train),
             evaluation={},

@@ -98,8 +98,8 @@ def _warm_up(inputs: Iterable[onnx.ValueInfoProto], batched: bool) -> list[trito
         dims = _shape(each)[batched:]
         if each.name in PER_CANDIDATE:
             dims = [_CANDIDATES if size < 0 else size for size in dims]
-        elif dims == [-1]:
-            dims = [_SEQUENCE]
+        elif dims[:1] == [-1]:
+            dims = [_SEQUENCE, *dims[1:]]
         if -1 in dims:
             return []
         warm_up.inputs[each.name].CopyFrom(

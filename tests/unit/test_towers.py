@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxruntime import InferenceSession
 
 from tamis_pipeline import towers, twotower
 from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.query_model import query_encoder
+from tamis_pipeline.synthetic import random_parts
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_pipeline.windows import between, within
 from tamis_server.bundles.item_tower import ItemTower
@@ -227,3 +230,25 @@ def test_validation_asks_for_what_was_not_met_before() -> None:
         if kind in (1, 2, 3, 4, 5) and (user, item) not in met
     ]
     assert examples.targets.tolist() == asked
+
+
+@settings(deadline=None, max_examples=30)  # opening a model is slow
+@given(
+    n=st.integers(1, 4),
+    length=st.integers(1, CONFIG.history),
+    seed=st.integers(0, 1000),
+)
+def test_the_query_encoder_as_onnx_is_the_one_that_serves(n: int, length: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    encoder = random_parts(items=ITEMS, seed=seed % 5).encoder
+    longest = encoder["recency_bias"].shape[0]
+    rows = rng.integers(-1, ITEMS, (n, min(length, longest))).astype(np.int32)
+    kinds = np.where(rows >= 0, rng.integers(0, 9, rows.shape), 0).astype(np.uint8)
+    context = clock(rng.uniform(0, 2e9, n))
+    given_ = {
+        "events": encoder["history_table"][np.maximum(rows, 0)],
+        "kinds": kinds.astype(np.int32),
+        "context": context,
+    }
+    (found,) = InferenceSession(query_encoder(encoder)).run(["query"], given_)
+    np.testing.assert_allclose(found, encode(encoder, rows, kinds, context), rtol=0, atol=1e-5)
