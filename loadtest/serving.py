@@ -44,10 +44,18 @@ class Server:
 
     def rss_mb(self) -> float:
         """Resident memory of all of them; pages that they share count for each."""
+        return self._memory_mb("status", "VmRSS")
+
+    def pss_mb(self) -> float:
+        """Resident memory of all of them; pages that they share count once."""
+        return self._memory_mb("smaps_rollup", "Pss")
+
+    def _memory_mb(self, file: str, field: str) -> float:
         total = 0
         for pid in self.processes():
             with suppress(OSError):
-                found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                text = Path(f"/proc/{pid}/{file}").read_text()
+                found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
                 total += int(found[1]) if found else 0
         return total / 1024
 
@@ -97,11 +105,11 @@ def server(*command: str) -> Iterator[Server]:
 
 
 @contextmanager
-def served(bundle: Path, *settings: str, options: tuple[str, ...] = ()) -> Iterator[Server]:
+def served(bundle: Path, *settings: str) -> Iterator[Server]:
     """``tamis serve`` of a bundle with an empty store; settings: section.key=value."""
     with TemporaryDirectory() as state:
         chosen = [f"state.url=lmdb://{state}", *QUIET, *settings]
         arguments = [part for setting in chosen for part in ("--set", setting)]
-        command = ("-m", "tamis_server", "serve", "--bundle", str(bundle.resolve()))
-        with server(*command, "--listen", "127.0.0.1:0", *arguments, *options) as under:
+        command = ("-m", "tamis_server", "serve", "--bundle", str(bundle.absolute()))
+        with server(*command, "--listen", "127.0.0.1:0", *arguments) as under:
             yield under

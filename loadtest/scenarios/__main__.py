@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 from serving import served
 
-from scenarios import DEMO, runs
+from scenarios import DEMO, runs, soak
 from scenarios.ghz import NoGhz
 from scenarios.locust import NoLocust
 from scenarios.page import page
@@ -50,23 +50,27 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace) -> list[Report]:
-    with _target(options) as target:
+    with _target(options) as (target, place):
         targets = [each for each in (target, options.beside) if each]
         for each in targets:
             _check_bundle(each, options.bundle)
         asked = runs.Asked(
-            tuple(targets), options.bundle, options.rate, options.seconds, options.rounds
+            tuple(targets), options.bundle, options.rate, options.seconds, options.rounds, place
         )
         return runs.SCENARIOS[options.scenario](asked)
 
 
 @contextmanager
-def _target(options: argparse.Namespace) -> Iterator[str]:
+def _target(options: argparse.Namespace) -> Iterator[tuple[str, soak.Place | None]]:
+    """Where the server is, and what a soak may do to it where it is ours."""
     if options.target:
-        yield options.target
+        yield options.target, None
+    elif options.scenario == "soak":
+        with soak.place(options.bundle) as place:
+            yield place.under.target, place
     else:
         with served(options.bundle) as under:
-            yield under.target
+            yield under.target, None
 
 
 def _check_bundle(target: str, bundle: Path) -> None:

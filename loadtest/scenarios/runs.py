@@ -9,23 +9,26 @@ from pathlib import Path
 
 import uvloop
 
-from scenarios import ghz, locust, open_loop, plans, summary
+from scenarios import ghz, locust, open_loop, plans, soak, summary
 from scenarios.answers import Answers
 from scenarios.report import Phase, Report, about
 from tamis_server.bundles.manifest import read_manifest
 
 Parameters = dict[str, str]
+_SOAK_S = 1200.0
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asked for; None: what the scenario takes for good. rate: requests/s."""
+    """What a person asked for; None: what the scenario takes for good. rate: requests/s; place:
+    what to disturb, where the server is ours to disturb."""
 
     targets: tuple[str, ...]
     bundle: Path
     rate: float | None
     seconds: float | None
     rounds: int | None
+    place: soak.Place | None = None
 
     @property
     def target(self) -> str:
@@ -64,6 +67,19 @@ def ramp_reports(asked: Asked) -> list[Report]:
 
 def spike_reports(asked: Asked) -> list[Report]:
     return [_shaped("spike", asked, asked.seconds or 30.0)]
+
+
+def soak_reports(asked: Asked) -> list[Report]:
+    if asked.place is None:
+        return [_shaped("soak", asked, asked.seconds or _SOAK_S)]
+    capacity, steps = asked.capacity(), plans.plan("soak", asked.seconds or _SOAK_S)
+    answers, checks, series = soak.run(asked.place, asked.bundle, steps, capacity)
+    parameters = {"capacity": f"{capacity:.4g}", "seconds": f"{steps[0].seconds:g}"}
+    phases = plans.phases(steps)
+    report = _report(
+        "soak", "locust", asked, asked.target, answers, phases, parameters, cut=asked.rounds or 6
+    )
+    return [report.model_copy(update={"checks": checks, "series": (*report.series, *series)})]
 
 
 def _shaped(scenario: str, asked: Asked, seconds: float) -> Report:
@@ -106,4 +122,5 @@ SCENARIOS: dict[str, Callable[[Asked], list[Report]]] = {
     "ghz": ghz_reports,
     "ramp": ramp_reports,
     "spike": spike_reports,
+    "soak": soak_reports,
 }

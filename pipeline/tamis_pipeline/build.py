@@ -169,12 +169,9 @@ class Pipeline:
         items = prepared.value.data.items.num_rows
         return self.work.value(
             "neighbours",
-            lambda: (
-                neighbours.fit(prepared.value.parts.fit, items, config),
-                neighbours.fit(prepared.value.parts.train, items, config),
-            ),
+            lambda: neighbours.learn(prepared.value.parts, items, config, self.config.seed),
             of=[prepared],
-            settings=[config],
+            settings=[config, self.config.seed],
             code=[neighbours],
         )
 
@@ -202,9 +199,10 @@ class Pipeline:
                 config.seed,
                 self.progress.note,
                 None if initial is None else initial.value,
+                ordered=config.retrieval.two_tower.ordered,
             ),
             of=[prepared, towers, together, *([initial] if initial else [])],
-            settings=[self.learning, config.seed],
+            settings=[self.learning, config.retrieval.two_tower.ordered, config.seed],
             code=[ranking],
         )
 

@@ -10,18 +10,22 @@ cosines, shrunk by support (item-kNN).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.evaluation.choosing import judges, worth
+from tamis_pipeline.split import Split
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Floats = TypeVar("Floats", Float32, Float64)
 Int64 = npt.NDArray[np.int64]
 _BLOCK = 512
 
@@ -29,19 +33,37 @@ _BLOCK = 512
 @dataclass(frozen=True, slots=True)
 class NeighboursConfig:
     """support: from how many items each is predicted; width: how many an item may speak for;
-    ridge: the weight of the penalty, in interactions; dense: most items (that anybody met) for
-    the dense inverse, which takes 8 bytes x items² and items³ multiplications; shrink: of cosines,
-    in interactions."""
+    ridges: weights of the penalty, in interactions, of which the validation part chooses; dense:
+    most items (that anybody met) for the dense inverse, which takes 8 bytes x items² and items³
+    multiplications; shrink: of cosines, in interactions."""
 
     support: int = 50
     width: int = 100
-    ridge: float = 200.0
+    ridges: tuple[float, ...] = (100.0, 200.0, 500.0)
     dense: int = 15_000
     shrink: float = 10.0
 
 
-def fit(events: Interactions, items: int, config: NeighboursConfig) -> Neighbours:
+def learn(
+    parts: Split, items: int, config: NeighboursConfig, seed: int
+) -> tuple[Neighbours, Neighbours]:
+    """Of ``parts.fit``, and of all of ``parts.train``; with the ridge that is best for whom the
+    former knows and the validation part asks about."""
+    ridge = _chosen(parts, items, config, seed)
+    return fit(parts.fit, items, config, ridge), fit(parts.train, items, config, ridge)
+
+
+def fit(events: Interactions, items: int, config: NeighboursConfig, ridge: float) -> Neighbours:
     """Weights between the items that users took to, from the positives of ``events``."""
+    taken = _taken(events, items)
+    met = np.flatnonzero(np.asarray(taken.sum(axis=0)).ravel())
+    taken = taken[:, met]
+    dense = met.shape[0] <= config.dense
+    found = _sparse_ease(taken, config, ridge) if dense else _cosines(taken, config)
+    return _widened(found, met, items)
+
+
+def _taken(events: Interactions, items: int) -> sparse.csr_matrix:
     positive = is_positive(events.kinds)
     users = int(events.users.max(initial=-1)) + 1
     pairs = (events.users[positive], events.items[positive])
@@ -49,20 +71,40 @@ def fit(events: Interactions, items: int, config: NeighboursConfig) -> Neighbour
         (np.ones(pairs[0].shape[0]), pairs), shape=(users, items), dtype=np.float64
     )
     taken.data[:] = 1.0  # twice is once
+    return taken
+
+
+def _chosen(parts: Split, items: int, config: NeighboursConfig, seed: int) -> float:
+    """By the dense solution, which all others are kept close to."""
+    taken = _taken(parts.fit, items).astype(np.float32)
     met = np.flatnonzero(np.asarray(taken.sum(axis=0)).ravel())
-    taken = taken[:, met]
-    weigh = _sparse_ease if met.shape[0] <= config.dense else _cosines
-    return _widened(weigh(taken, config), met, items)
+    asked = judges(parts, seed) if 1 < met.shape[0] <= config.dense else []
+    if len(config.ridges) == 1 or not asked:
+        return config.ridges[0]
+    taken, available = taken[:, met], np.ones(items, np.bool_)
+    gram = np.asarray((taken.T @ taken).todense(), np.float32)
+
+    def worth_of(ridge: float) -> float:
+        weights = ease(gram, ridge)
+
+        def scorer(users: npt.NDArray[np.intp]) -> Float32:
+            scores = np.full((users.shape[0], items), -np.inf, np.float32)
+            scores[:, met] = taken[users] @ weights
+            return scores
+
+        return worth(scorer, asked, available)
+
+    return max(config.ridges, key=worth_of)
 
 
-def _sparse_ease(taken: sparse.csr_matrix, config: NeighboursConfig) -> Neighbours:
+def _sparse_ease(taken: sparse.csr_matrix, config: NeighboursConfig, ridge: float) -> Neighbours:
     gram = np.asarray((taken.T @ taken).todense())
     items = gram.shape[0]
     k = min(config.support, items - 1)
     if k < 1:
         return Neighbours.none()
-    support = _strongest(_ease(gram, config.ridge), k)
-    weights = _solved(gram, support, config.ridge)
+    support = _strongest(ease(gram, ridge), k)
+    weights = _solved(gram, support, ridge)
     # solved item by item; kept by the item that speaks
     targets = np.repeat(np.arange(items), k)
     speaking = sparse.csr_matrix(
@@ -71,13 +113,18 @@ def _sparse_ease(taken: sparse.csr_matrix, config: NeighboursConfig) -> Neighbou
     return _cut(speaking, config.width)
 
 
-def _ease(gram: Float64, ridge: float) -> Float64:
-    """float64[items, items]: entry (i, j) is the weight of i for j; 0 on the diagonal."""
-    regular = gram + ridge * np.eye(gram.shape[0])
-    factor, _ = lapack.dpotrf(regular, lower=1, overwrite_a=1)
-    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+def ease(gram: Floats, ridge: float) -> Floats:
+    """The dense solution, as ``gram`` is: entry (i, j) is the weight of i for j, 0 on the diagonal.
+
+    gram float[items, items]: how many users took to both.
+    """
+    regular = gram + ridge * np.eye(gram.shape[0], dtype=gram.dtype)
+    # by Cholesky, which gives the lower half: a quarter of the time of a general inverse
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (regular,))
+    factor, _ = potrf(regular, lower=1, overwrite_a=1)
+    inverse, _ = potri(factor, lower=1, overwrite_c=1)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    weights: Float64 = -inverse / np.diag(inverse)
+    weights: Floats = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
     return weights
 

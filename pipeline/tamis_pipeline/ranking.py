@@ -14,10 +14,11 @@ from tamis_pipeline.config import RankingConfig
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.rankers import boosted, export, precision, training
-from tamis_pipeline.rankers.deepfm import AFFINITY, DeepFM
+from tamis_pipeline.rankers.deepfm import DeepFM
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables, listed
 from tamis_pipeline.rankers.quality import Quality, quality
 from tamis_pipeline.rankers.requests import requests
+from tamis_pipeline.rankers.simple import Simple
 from tamis_pipeline.rankers.training import Lessons
 from tamis_pipeline.rankers.transformer import Transformer
 from tamis_pipeline.split import by_user
@@ -35,14 +36,14 @@ WEIGHTS = f"{TRANSFORMER}/1/weights.npz"  # in the model repository: what learni
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """params: the DeepFM's arrays; models: files of the bundle's model repository; validation_auc:
-    the DeepFM's on what stopped its learning; requests: how many were held out to measure;
-    quality: of each model, and of the two-tower's order, by objective; precision: what serving the
-    DeepFM at less than float32 costs."""
+    """params: the DeepFM's arrays; models: files of the bundle's model repository;
+    validation_gain: the DeepFM's, that stopped its learning (``gain``); requests: how many
+    were held out to measure; quality: of each model, of the two-tower's order and of the simple
+    one, by objective; precision: what serving the DeepFM at less than float32 costs."""
 
     params: dict[str, Float32]
     models: dict[str, bytes]
-    validation_auc: float
+    validation_gain: float
     requests: int
     quality: dict[str, Quality] = field(default_factory=dict)
     precision: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -56,11 +57,13 @@ def rank(
     seed: int,
     report: Report,
     initial: Mapping[str, Mapping[str, Float32]] | None = None,
+    ordered: bool = True,
 ) -> Ranked:
     """Learn from the validation part, measure on the test part. Raises DatasetRejected where there
     is nothing to learn from.
 
     neighbours: of events before the validation part, as the towers are;
+    ordered: a history is what came before; false: times say nothing (see ``requests``);
     initial: arrays to go on from, of DeepFM and Transformer, by ``DEEPFM`` and ``TRANSFORMER``.
     """
     report("features of what would have been ranked")
@@ -68,9 +71,10 @@ def rank(
     tables = item_tables(prepared, towers, neighbours)
     schema = feature_schema(prepared.fields)
     lessons = training.lessons(
-        parts.train, parts.validation, tables, towers, config.exposures, seed
+        parts.train, parts.validation, tables, towers, config.exposures, ordered, seed
     )
-    asked = requests(parts.train, _first_positives(parts.test))
+    report(f"simple order: {_weights(lessons.simple, schema)}")
+    asked = requests(parts.train, _first_positives(parts.test), ordered)
     held_out = listed(asked, tables, towers, config.exposures)
 
     def learn(
@@ -85,7 +89,12 @@ def rank(
     deepfm, measured = learn(
         DEEPFM, DeepFM(schema, dim, len(objectives), config.deepfm), config.deepfm.training
     )
-    found = {"two-tower": _two_tower(lessons, held_out, config), DEEPFM: measured}
+    affinity = features.CROSS.index("affinity")
+    found = {
+        "two-tower": _by(lambda data: data.cross[..., affinity], lessons, held_out, config),
+        "simple": _by(lambda data: lessons.simple.score(data, tables), lessons, held_out, config),
+        DEEPFM: measured,
+    }
     models = {f"{DEEPFM}/1/model.onnx": export.deepfm(deepfm.params, schema)}
     if TRANSFORMER in config.models:
         history = config.exposures.history
@@ -98,7 +107,7 @@ def rank(
     if "boosted" in config.models:
         found["boosted"] = _boosted(lessons, held_out, tables, schema, config, seed, report)
     cost = precision.losses(deepfm.params, schema, objectives, tables, held_out)
-    return Ranked(deepfm.params, models, deepfm.auc, len(held_out), found, cost)
+    return Ranked(deepfm.params, models, deepfm.gain, len(held_out), found, cost)
 
 
 def item_tables(prepared: Prepared, towers: Towers, neighbours: Neighbours) -> ItemTables:
@@ -137,12 +146,22 @@ def _first_positives(events: Interactions) -> Interactions:
     return positive.take(np.concatenate(chosen) if chosen else np.empty(0, np.intp))
 
 
-def _two_tower(lessons: Lessons, held_out: Exposures, config: RankingConfig) -> Quality:
-    """Retrieval's own order, made probabilities as the rankers' are: what they must beat."""
+def _weights(simple: Simple, schema: FeatureSchema) -> str:
+    names = (*schema.cross, *schema.item_dense)
+    both = np.concatenate([simple.cross, simple.dense]).tolist()
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, both, strict=True))
+
+
+def _by(
+    score: Callable[[Exposures], Float32],
+    lessons: Lessons,
+    held_out: Exposures,
+    config: RankingConfig,
+) -> Quality:
+    """Any order float32[n, c], made probabilities as the rankers' are: what they must beat."""
 
     def logits(data: Exposures) -> Float32:
-        affinity = AFFINITY * data.cross[..., features.CROSS.index("affinity")]
-        return np.repeat(affinity[..., None], len(config.objectives), axis=2)
+        return np.repeat(score(data)[..., None], len(config.objectives), axis=2)
 
     fits = training.calibrated(logits(lessons.lists), lessons.lists, config.objectives)
     return quality(logits(held_out), fits, held_out, config.objectives)
@@ -160,13 +179,7 @@ def _boosted(
     booster = boosted.train(
         lessons, tables, schema, config.objectives, config.boosted, seed, report
     )
-
-    def scores(data: Exposures) -> Float32:
-        one = boosted.predict(booster, data, tables)
-        return np.repeat(one[..., None], len(config.objectives), axis=2)
-
-    fits = training.calibrated(scores(lessons.lists), lessons.lists, config.objectives)
-    return quality(scores(held_out), fits, held_out, config.objectives)
+    return _by(lambda data: boosted.predict(booster, data, tables), lessons, held_out, config)
 
 
 def _npz(arrays: Mapping[str, Float32]) -> bytes:

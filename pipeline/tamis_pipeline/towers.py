@@ -64,7 +64,10 @@ def item_inputs(
     )
 
 
-def initial(sizes: TowerSizes, fields: ItemFields, items: int, content: int, seed: int) -> Params:
+def initial(
+    sizes: TowerSizes, fields: ItemFields, items: int, content: int, seed: int, ordered: bool = True
+) -> Params:
+    """ordered: what came last counts most, to begin with; otherwise all events alike."""
     rng = np.random.default_rng(seed)
     d, h, heads = sizes.dim, sizes.hidden, sizes.heads
     slots = sum(spec.size for spec in fields.specs)
@@ -84,7 +87,7 @@ def initial(sizes: TowerSizes, fields: ItemFields, items: int, content: int, see
         "history.content": normal(content, d, scale=0.3 * max(content, 1) ** -0.5),
         "seeds": normal(d, heads, scale=0.05),
         "kind_bias": jnp.zeros((HEARD.shape[0], heads)),
-        "recency_bias": jnp.asarray(fading, jnp.float32),
+        "recency_bias": jnp.asarray(fading * ordered, jnp.float32),
         # by EventKind: nothing, view, click, cart, purchase, like, dislike, impression, hide
         "kind_weight": jnp.asarray([0, 0.5, 0.6, 1, 1.5, 1.2, -0.3, 0, -0.5], jnp.float32),
         "context_table": normal(HOURS + WEEKDAYS, d, scale=0.01),

@@ -21,7 +21,7 @@ import optax
 from tamis_pipeline import towers
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.vocabulary import ItemFields
-from tamis_pipeline.windows import Examples, between, window, within
+from tamis_pipeline.windows import Examples, between, grouped, window, within
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.manifest import ENCODER_ARRAYS
 from tamis_server.bundles.query_tower import encode
@@ -30,15 +30,17 @@ Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 _CHECKED = 10_000  # validation examples that are looked at
 _PROBES = 2_048  # examples that hard negatives are found for
+_NEVER = -1e9
 
 
 @dataclass(frozen=True, slots=True)
 class TwoTowerConfig:
     """dim: width of item vectors; heads: of the history's attention; ordered: a history is what
     came before (false: all other events, for data without times); timed: hour and weekday are
-    known; uniform_negatives, hard_negatives: shared by a batch; hard_depth: how near they stand;
-    id_dropout: how often an item is known by its fields, words and content alone; patience: epochs
-    without a better validation recall@recall_at.
+    known; targets: how many of a user's events are asked about at once where it is not ordered,
+    the others being the history; uniform_negatives, hard_negatives: shared by a batch; hard_depth:
+    how near they stand; id_dropout: how often an item is known by its fields, words and content
+    alone; patience: epochs without a better validation recall@recall_at.
     """
 
     dim: int = 64
@@ -47,6 +49,7 @@ class TwoTowerConfig:
     history: int = 50
     ordered: bool = True
     timed: bool = True
+    targets: int = 16
     batch: int = 1024
     uniform_negatives: int = 2048
     hard_negatives: int = 512
@@ -91,7 +94,8 @@ def train(
     items = fields.values.shape[0]
     counts = _counts(fit, items)
     inputs = towers.item_inputs(fields, content, counts > 0)
-    params = towers.initial(config.sizes, fields, items, inputs.content.shape[1], seed)
+    width = inputs.content.shape[1]
+    params = towers.initial(config.sizes, fields, items, width, seed, config.ordered)
     if not config.timed:
         params["w_context"] = jnp.zeros_like(params["w_context"])
     examples = within(fit, config.ordered, config.timed)
@@ -153,9 +157,12 @@ class _Loop:
         self.examples = examples
         self.frozen = frozen
         self._rng = rng
-        self._size = min(config.batch, len(examples))
+        self._targets = 1 if config.ordered else config.targets
+        groups = grouped(examples, self._targets, rng).shape[0]
+        self._size = min(max(1, config.batch // self._targets), groups)
         smooth = counts + 0.1
-        self._drawn = self._size * smooth / smooth.sum() + config.uniform_negatives / len(counts)
+        drawn = self._size * self._targets
+        self._drawn = drawn * smooth / smooth.sum() + config.uniform_negatives / len(counts)
         self._events = (jnp.asarray(examples.items), jnp.asarray(examples.kinds))
 
     def epoch(
@@ -168,9 +175,9 @@ class _Loop:
             share = np.bincount(pool, minlength=expected.shape[0]) / pool.shape[0]
             expected = expected + self.config.hard_negatives * share
         log_expected = jnp.asarray(np.log(expected), jnp.float32)
-        order, losses = self._rng.permutation(len(self.examples)), []
-        for number, start in enumerate(range(0, order.shape[0] - self._size + 1, self._size)):
-            batch = self._batch(order[start : start + self._size])
+        groups, losses = grouped(self.examples, self._targets, self._rng), []
+        for number, start in enumerate(range(0, len(groups) - self._size + 1, self._size)):
+            batch = self._batch(groups[start : start + self._size])
             hard = self._rng.choice(pool, self.config.hard_negatives) if pool.shape[0] else pool
             # inputs are arguments: as constants XLA would fold them, for minutes
             trained, state, loss = _step(
@@ -186,9 +193,13 @@ class _Loop:
             losses.append(loss)
         return trained, state, float(np.mean(losses)) if losses else float("nan")
 
-    def _batch(self, chosen: npt.NDArray[np.intp]) -> tuple[Any, ...]:
-        part = self.examples.take(chosen)
-        return (*self._events, part.targets, part.starts, part.ends, part.own, part.context)
+    def _batch(self, groups: npt.NDArray[np.intp]) -> tuple[Any, ...]:
+        """groups [n, k]: of each the history, without its own events int32[n, k], and targets
+        int32[n, k], -1 where there are no more."""
+        one, there = self.examples.take(groups[:, 0]), groups >= 0
+        targets = np.where(there, self.examples.targets[groups], -1)
+        own = np.where(there, self.examples.own[groups], -1)
+        return (*self._events, targets, one.starts, one.ends, own, one.context)
 
     def _hard(self, trained: towers.Params) -> Int32:
         """int32[n]: items near to the queries of some examples, each as often as it is near."""
@@ -198,9 +209,8 @@ class _Loop:
         asked = self._rng.integers(0, len(self.examples), _PROBES)
         params = {**self.frozen, **trained}
         vectors = np.asarray(_tables(params, self.inputs)[0])
-        found = np.asarray(
-            _asked(params, self.inputs, self._batch(asked), length=self.config.history)
-        )
+        batch = self._batch(asked[:, None])
+        found = np.asarray(_asked(params, self.inputs, batch, length=self.config.history))
         pools = []
         for start in range(0, _PROBES, 256):
             scores = found[start : start + 256] @ vectors.T
@@ -226,13 +236,13 @@ def _learned(
     report: Callable[[str], None],
 ) -> Towers:
     """The best of what ``params``, but for those named ``fixed``, become epoch by epoch."""
-    if not config.timed:
-        fixed = (*fixed, "w_context", "context_table")
+    fixed += () if config.timed else ("w_context", "context_table")
+    fixed += () if config.ordered else ("recency_bias",)
     frozen = {name: value for name, value in params.items() if name in fixed}
     trained = {name: value for name, value in params.items() if name not in fixed}
     examples = examples.take(examples.ends - (examples.own >= 0) > examples.starts)
     loop = _Loop(config, inputs, examples, counts, frozen, np.random.default_rng(seed))
-    checked = between(fit, validation, config.timed)
+    checked = between(fit, validation, config.timed, config.ordered)
     if len(checked) > _CHECKED:
         chosen = np.random.default_rng(seed).choice(len(checked), _CHECKED, replace=False)
         checked = checked.take(np.sort(chosen))
@@ -273,7 +283,10 @@ def _queries(
     heard: Callable[[jax.Array], jax.Array] = lambda rows: rows,
 ) -> jax.Array:
     items, kinds, _, starts, ends, own, context = batch
-    rows, of_rows = window(jnp, items, kinds, starts, ends, own, length)
+    everywhere, nowhere = jnp.arange(items.shape[0]), jnp.full(starts.shape, -1)
+    slots, of_rows = window(jnp, everywhere, kinds, starts, ends, nowhere, length)
+    hidden = (slots < 0) | (slots[:, :, None] == own[:, None, :]).any(-1)
+    rows = jnp.where(hidden, -1, items[slots])
     table = towers.history_table(params, inputs, kept)
     return towers.queries(params, table, heard(rows), of_rows, context)
 
@@ -303,13 +316,20 @@ def _loss(
 
     query = _queries(params, inputs, batch, config.history, known(of_history), heard)
     uniform = jax.random.randint(drawn, (config.uniform_negatives,), 0, items)
-    columns = jnp.concatenate([targets, uniform, hard])
-    vectors = towers.item_vectors(params, inputs, columns, known(of_items))
+    n, k = targets.shape
+    columns = jnp.concatenate([jnp.maximum(targets, 0).ravel(), uniform, hard])
+    if items <= columns.shape[0]:
+        vectors = towers.item_vectors(params, inputs, None, known(of_items))[columns]
+    else:
+        vectors = towers.item_vectors(params, inputs, columns, known(of_items))
     logits = query @ vectors.T / config.temperature - log_expected[columns]
-    own = jnp.arange(targets.shape[0])
-    accidental = (columns[None, :] == targets[:, None]).at[own, own].set(False)
-    logits = jnp.where(accidental, -1e9, logits)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, own).mean()
+    # what a user is asked about together is no negative of one another; what fills up is nobody's
+    theirs = (columns[None, :, None] == targets[:, None, :]).any(-1)
+    filled = jnp.concatenate([targets.ravel() < 0, jnp.zeros(columns.shape[0] - n * k, bool)])
+    others = jax.nn.logsumexp(jnp.where(theirs | filled, _NEVER, logits), 1, keepdims=True)
+    chosen = logits[jnp.arange(n)[:, None], jnp.arange(n * k).reshape(n, k)]
+    there = targets >= 0
+    return (jnp.logaddexp(others, chosen) - chosen).sum(where=there) / there.sum()
 
 
 @partial(jax.jit, static_argnames="config", donate_argnums=(0, 1))

@@ -84,17 +84,21 @@ def within(events: Interactions, ordered: bool, timed: bool, since: float = -np.
     )
 
 
-def between(before: Interactions, asked: Interactions, timed: bool) -> Examples:
-    """Each item that a user took to in ``asked``, not met ``before``, and what came before it."""
+def between(
+    before: Interactions, asked: Interactions, timed: bool, ordered: bool = True
+) -> Examples:
+    """Each item that a user took to in ``asked``, not met ``before``, and what came before it; all
+    that the user did ``before`` where it is not ``ordered``."""
     order, bounds = _by_user(before, int(asked.users.max(initial=-1)) + 1)
     new = is_positive(asked.kinds) & ~np.isin(
         _pairs(asked.users, asked.items), _pairs(before.users, before.items)
     )
     positions = np.flatnonzero(new)
     users, times = asked.users[positions], before.times[order]
+    until = asked.times[positions] if ordered else np.full(users.shape[0], np.inf)
     ends = [
         bounds[user] + np.searchsorted(times[bounds[user] : bounds[user + 1]], time, side="right")
-        for user, time in zip(users.tolist(), asked.times[positions].tolist(), strict=True)
+        for user, time in zip(users.tolist(), until.tolist(), strict=True)
     ]
     return Examples(
         before.items[order],
@@ -105,6 +109,22 @@ def between(before: Interactions, asked: Interactions, timed: bool) -> Examples:
         np.full(positions.shape[0], -1, np.int32),
         _context(asked.times[positions], timed),
     )
+
+
+def grouped(examples: Examples, size: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """intp[g, size]: numbers of examples of one user each, in random order, -1 where there are no
+    more; at most half of a user's examples together, so that the others are its history."""
+    order = rng.permutation(len(examples))
+    order = order[np.argsort(examples.starts[order], kind="stable")]
+    _, begin, count = np.unique(examples.starts[order], return_index=True, return_counts=True)
+    sizes = np.clip(count // 2, 1, size)
+    groups = -(-count // sizes)
+    place = np.arange(order.shape[0]) - np.repeat(begin, count)
+    per = np.repeat(sizes, count)
+    group = np.repeat(np.cumsum(groups) - groups, count) + place // per
+    found = np.full((int(groups.sum()), size), -1, np.intp)
+    found[group, place % per] = order
+    return rng.permutation(found)
 
 
 def _by_user(

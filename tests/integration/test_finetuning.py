@@ -52,7 +52,7 @@ CONFIG = PipelineConfig(
     retrieval=RetrievalConfig(
         two_tower=TwoTowerConfig(batch=64, uniform_negatives=64, hard_negatives=0, recall_at=5)
     ),
-    ranking=RankingConfig(exposures=ExposureConfig(neighbours=20, popular=10)),
+    ranking=RankingConfig(exposures=ExposureConfig(personal=20, together=20, popular=10)),
     finetune=FinetuneConfig(epochs=3, rate=3.0),
     evaluation=EvaluationConfig(baselines=()),
 )

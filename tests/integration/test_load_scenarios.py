@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,25 @@ def test_locust_s_spike_is_reported_by_phase_rpc_and_level(bundle: Path, tmp_pat
     assert asked["spike"] > asked["before"]
     assert sum(row.levels.get("full", 0) for row in found.rows) > 20
     assert not any(row.failures for row in found.rows), "it waits for answers, however late"
+
+
+@pytest.mark.skipif(not locust.installed(), reason="locust is not there: '.[loadtest]' has it")
+def test_a_short_soak_swaps_bundles_restarts_workers_and_loses_no_request(
+    bundle: Path, tmp_path: Path
+) -> None:
+    (found,) = loadtest(
+        tmp_path,
+        "soak",
+        "--bundle",
+        str(bundle),
+        "--rate",
+        "40",
+        "--seconds",
+        "10",
+        "--rounds",
+        "1",
+    )
+    assert found.checks, "and all held, or it would have ended with status 1"
+    assert not any(row.failures for row in found.rows)
+    assert any(re.match(r"\d+ swaps and [1-9]\d* restarts", check) for check in found.checks)
+    assert {series.plot for series in found.series} >= {"Memory", "Descriptors", "Latency"}

@@ -37,7 +37,7 @@ CONFIG = PipelineConfig(
         two_tower=twotower.TwoTowerConfig(dim=16, hidden=16, history=10, batch=256, epochs=2)
     ),
     ranking=RankingConfig(
-        exposures=ExposureConfig(neighbours=50),
+        exposures=ExposureConfig(personal=50, together=50),
         deepfm=DeepFMConfig(embedding=8, hidden=(32, 16, 16), training=TrainingConfig(epochs=2)),
     ),
 )

@@ -44,7 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
             two_tower=TwoTowerConfig(dim=8, hidden=8, history=5, batch=128, epochs=1)
         ),
         ranking=RankingConfig(
-            exposures=ExposureConfig(neighbours=20),
+            exposures=ExposureConfig(personal=20, together=20),
             deepfm=DeepFMConfig(embedding=4, hidden=(8, 8, 8), training=TrainingConfig(epochs=1)),
         ),
     )

@@ -66,7 +66,8 @@ def histories_of(bundle: Bundle) -> Interactions:
 
 def exposed(bundle: Bundle, asked: Requests) -> Exposures:
     towers = Towers(bundle.vectors, {name: np.asarray(a) for name, a in bundle.encoder.items()})
-    return listed(asked, tables_of(bundle), towers, ExposureConfig(neighbours=ITEMS, popular=0))
+    config = ExposureConfig(personal=ITEMS, popular=ITEMS, candidates=ITEMS)
+    return listed(asked, tables_of(bundle), towers, config)
 
 
 @pytest.mark.parametrize("level", available_levels())

@@ -27,7 +27,7 @@ history = 10
 batch = 256
 epochs = 1
 [ranking.exposures]
-neighbours = 50
+personal = 50
 [ranking.deepfm]
 embedding = 8
 hidden = [32, 16, 16]

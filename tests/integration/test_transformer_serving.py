@@ -12,6 +12,7 @@ from support.triton import require_triton
 from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.rankers import export, training
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
+from tamis_pipeline.rankers.simple import Simple
 from tamis_pipeline.rankers.transformer import Transformer, TransformerConfig
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
@@ -35,9 +36,10 @@ def shop(directory: Path) -> tuple[Bundle, Transformer, training.Params]:
     schema, dim = parts.features, parts.vectors.shape[1]
     model = Transformer(schema, dim, HISTORY, 2, TransformerConfig(width=16, heads=2))
     rng = np.random.default_rng(0)
+    cross, dense = (np.ones(len(each), np.float32) for each in (schema.cross, schema.item_dense))
     params = {
         name: np.asarray(array) + rng.normal(size=array.shape, scale=0.1).astype(np.float32)
-        for name, array in model.initial(0).items()
+        for name, array in model.initial(0, Simple(cross, dense, 0.0)).items()
     }
     exported = export.transformer(params, schema, 2)
     write_bundle(replace(parts, models={"transformer/1/model.onnx": exported}), directory)

@@ -7,7 +7,8 @@ import pytest
 
 from tamis_pipeline.dataset import HeldOut, Interactions
 from tamis_pipeline.evaluation import given
-from tamis_pipeline.evaluation.baselines import BASELINES, Baseline, Scorer, fitted, lists
+from tamis_pipeline.evaluation.baselines import BASELINES, Baseline, fitted
+from tamis_pipeline.evaluation.choosing import Scorer, lists
 from tamis_pipeline.evaluation.protocols import Question, questions
 from tamis_pipeline.evaluation.segments import segments, within
 from tamis_pipeline.split import Split, split

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis_pipeline import neighbours
 from tamis_pipeline.dataset import Interactions
-from tamis_pipeline.neighbours import NeighboursConfig, fit
+from tamis_pipeline.neighbours import NeighboursConfig, fit, learn
+from tamis_pipeline.split import split
 from tamis_server.bundles.neighbours import Neighbours
 
 ITEMS = 9
@@ -44,7 +46,7 @@ def test_with_all_items_as_support_it_is_ease(of: list[tuple[int, int]]) -> None
     inverse = np.linalg.inv(matrix.T @ matrix + 3.0 * np.eye(ITEMS))
     expected = -inverse / np.diag(inverse)
     np.fill_diagonal(expected, 0)
-    found = fit(events(of), ITEMS, NeighboursConfig(support=ITEMS, width=ITEMS, ridge=3.0))
+    found = fit(events(of), ITEMS, NeighboursConfig(support=ITEMS, width=ITEMS), 3.0)
     np.testing.assert_allclose(dense(found), expected, atol=1e-5)
 
 
@@ -54,8 +56,8 @@ def test_each_item_is_the_ridge_regression_on_its_support(
     of: list[tuple[int, int]], support: int
 ) -> None:
     matrix = taken(of)
-    config = NeighboursConfig(support=support, width=ITEMS, ridge=2.0)
-    weights = dense(fit(events(of), ITEMS, config))
+    config = NeighboursConfig(support=support, width=ITEMS)
+    weights = dense(fit(events(of), ITEMS, config, 2.0))
     for item in range(ITEMS):
         chosen = np.flatnonzero(weights[:, item])
         assert chosen.shape[0] <= support
@@ -73,26 +75,26 @@ def test_a_large_catalogue_has_shrunk_cosines(of: list[tuple[int, int]]) -> None
     counts = matrix.sum(axis=0)
     expected = (matrix.T @ matrix) / (np.sqrt(np.outer(counts, counts)) + 2.0)
     np.fill_diagonal(expected, 0)
-    found = fit(events(of), ITEMS, NeighboursConfig(width=ITEMS, dense=0, shrink=2.0))
+    found = fit(events(of), ITEMS, NeighboursConfig(width=ITEMS, dense=0, shrink=2.0), 1.0)
     np.testing.assert_allclose(dense(found), expected, atol=1e-6)
 
 
 def test_only_the_strongest_of_an_item_are_kept() -> None:
     of = [(user, 0) for user in range(8)]
     of += [(user, item) for item in range(1, 6) for user in range(item)]
-    found = fit(events(of), ITEMS, NeighboursConfig(width=2, dense=0))
+    found = fit(events(of), ITEMS, NeighboursConfig(width=2, dense=0), 1.0)
     assert found.rows[0].tolist() == [4, 5]
 
 
 @pytest.mark.parametrize("kind", [0, 6, 7, 8])
 def test_what_does_not_speak_for_an_item_makes_no_neighbours(kind: int) -> None:
-    found = fit(events([(0, 1), (0, 2)], kind), ITEMS, NeighboursConfig())
+    found = fit(events([(0, 1), (0, 2)], kind), ITEMS, NeighboursConfig(), 1.0)
     assert (found.rows == -1).all()
 
 
 def test_items_nobody_met_and_a_catalogue_of_one_have_no_neighbours() -> None:
-    assert (fit(events([(0, 3)]), ITEMS, NeighboursConfig()).rows == -1).all()
-    found = fit(events([(0, 3), (0, 4), (1, 3)]), ITEMS, NeighboursConfig(width=3))
+    assert (fit(events([(0, 3)]), ITEMS, NeighboursConfig(), 1.0).rows == -1).all()
+    found = fit(events([(0, 3), (0, 4), (1, 3)]), ITEMS, NeighboursConfig(width=3), 1.0)
     assert (found.rows[[0, 1, 2, 5]] == -1).all()
 
 
@@ -138,3 +140,20 @@ def test_without_a_table_nothing_goes_with_anything() -> None:
     nothing, rows = Neighbours.none(), np.array([1, 2], np.int32)
     assert nothing.towards(rows, rows).tolist() == [0, 0]
     assert nothing.around(rows)[0].shape == (0,)
+
+
+def test_the_ridge_that_ranks_best_what_validates_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(40), 4)
+    crowd = users % 2 * 4
+    of = list(zip((users % 12).tolist(), (crowd + rng.integers(0, 4, 160)).tolist(), strict=True))
+    parts = split(events(of), "random", 0.2, 0.3)
+    config = NeighboursConfig(support=4, width=4, ridges=(5.0, 1.0, 3.0))
+    worths = iter([0.1, 0.3, 0.2])
+    monkeypatch.setattr(neighbours, "worth", lambda *_: next(worths))
+    found = learn(parts, ITEMS, config, seed=0)
+    for known, each in zip((parts.fit, parts.train), found, strict=True):
+        expected = fit(known, ITEMS, config, 1.0)
+        np.testing.assert_array_equal(each.weights, expected.weights)

@@ -65,11 +65,11 @@ def test_a_line_of_the_wrong_width_is_refused_by_its_number(hundred: Path) -> No
         read_dataset("movielens-100k", hundred)
 
 
-def test_the_test_part_of_ncf_comes_last_with_its_negatives(ncf: Path) -> None:
+def test_ncf_has_its_pairs_in_the_order_of_the_file_and_the_given_negatives(ncf: Path) -> None:
     data = read_dataset("movielens-1m-ncf", ncf)
     assert data.items.column("title").to_pylist()[0] == "Caf\xe9 (1990)"
-    assert data.interactions.items.tolist() == [1, 1, 0, 2]
-    assert data.interactions.users.tolist() == [0, 1, 0, 1]
+    assert data.interactions.items.tolist() == [0, 1, 1, 2]
+    assert data.interactions.users.tolist() == [0, 0, 1, 1]
     assert data.held_out is not None
     assert data.held_out.users.tolist() == [0, 1]
     assert data.held_out.items.tolist() == [0, 2]

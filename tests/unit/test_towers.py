@@ -15,7 +15,7 @@ from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.query_model import query_encoder
 from tamis_pipeline.synthetic import random_parts
 from tamis_pipeline.vocabulary import ItemFields
-from tamis_pipeline.windows import between, within
+from tamis_pipeline.windows import between, grouped, within
 from tamis_server.bundles.item_tower import ItemTower
 from tamis_server.bundles.query_tower import clock, encode
 from tamis_server.bundles.vocabulary import AttributeCodes, Vocabulary
@@ -230,6 +230,43 @@ def test_validation_asks_for_what_was_not_met_before() -> None:
         if kind in (1, 2, 3, 4, 5) and (user, item) not in met
     ]
     assert examples.targets.tolist() == asked
+
+
+@given(
+    of=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=40),
+    size=st.integers(1, 5),
+)
+@settings(deadline=None)
+def test_what_is_asked_together_is_of_one_user_who_keeps_half_as_history(
+    of: list[tuple[int, int]], size: int
+) -> None:
+    users, items = np.array(of, np.int32).reshape(-1, 2).T.copy()
+    kinds = np.full(len(of), 1, np.uint8)
+    events = Interactions(users, items, np.arange(len(of), dtype=np.float64), kinds)
+    examples = within(events, ordered=False, timed=True)
+    groups = grouped(examples, size, np.random.default_rng(0))
+    assert sorted(groups[groups >= 0].tolist()) == list(range(len(examples)))
+    for group in groups:
+        together = group[group >= 0]
+        assert group[0] >= 0
+        assert np.unique(examples.starts[together]).shape == (1,)
+        whole = (examples.starts == examples.starts[together[0]]).sum()
+        assert together.shape[0] <= max(1, whole // 2)
+
+
+def test_where_order_says_nothing_towers_learn_from_all_others() -> None:
+    fit, validation = cut(behaviour())
+    config = replace(CONFIG, ordered=False, timed=False, targets=4, epochs=3)
+    fields, content = catalogue()
+    found = twotower.train(fields, content, fit, validation, config, 0, lambda _: None)
+    assert not found.encoder["recency_bias"].any()
+    asked = between(fit, validation, timed=False, ordered=False)
+    later = np.array([(fit.users == user).sum() for user in validation.users.tolist()])
+    assert (asked.ends - asked.starts).max() == later.max()
+    untrained = twotower.train(
+        fields, content, fit, validation, replace(config, epochs=0), 0, lambda _: None
+    )
+    assert twotower.recall_at(found, asked, 5) > twotower.recall_at(untrained, asked, 5)
 
 
 @settings(deadline=None, max_examples=30)  # opening a model is slow

@@ -9,7 +9,7 @@ draws its negatives by popularity, which costs it accuracy. All but EASE by ``im
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,24 +19,19 @@ from implicit.als import AlternatingLeastSquares
 from implicit.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import CosineRecommender
 from implicit.utils import ParameterWarning
-from scipy.linalg.lapack import spotrf, spotri
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from tamis_pipeline.dataset import Interactions
-from tamis_pipeline.evaluation import metrics
-from tamis_pipeline.evaluation.protocols import Question, best, questions
+from tamis_pipeline.evaluation.choosing import Scorer, judges, worth
+from tamis_pipeline.neighbours import ease
 from tamis_pipeline.split import Split
 from tamis_server.bundles.features import is_positive
 
 Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Settings = Mapping[str, float]
-Scorer = Callable[[npt.NDArray[np.intp]], Float32]  # users [n] -> float32[n, items]
 
-BLOCK = 256  # users scored at once
-_JUDGES = 1_000  # users of the validation part by whom settings are chosen, at most
 _LARGEST = 12_000  # items met in training whose matrix EASE inverts
 
 
@@ -62,52 +57,15 @@ def fitted(baseline: Baseline, parts: Split, available: Mask, seed: int) -> Fitt
     much. available bool[items]: what may be shown."""
     settings = baseline.grid[0]
     if len(baseline.grid) > 1:
-        judges = _judges(parts, seed)
-        if judges:
-            worth = [
-                _worth(baseline, each, parts.fit, judges, available, seed) for each in baseline.grid
-            ]
-            settings = baseline.grid[int(np.argmax(worth))]
+        asked, items = judges(parts, seed), available.shape[0]
+        if asked:
+            tried = [_learn(baseline, each, parts.fit, items, seed) for each in baseline.grid]
+            found = [-1.0 if each is None else worth(each, asked, available) for each in tried]
+            settings = baseline.grid[int(np.argmax(found))]
     scorer = _learn(baseline, settings, parts.train, available.shape[0], seed)
     if scorer is None:
         return None
     return Fitted(scorer, settings)
-
-
-def lists(scorer: Scorer, asked: Sequence[Question], available: Mask, depth: int) -> Int32:
-    """int32[asked, depth]: the best unseen available items."""
-    found = [np.empty((0, depth), np.int32)]
-    for start in range(0, len(asked), BLOCK):
-        block = asked[start : start + BLOCK]
-        scores = scorer(np.array([question.user for question in block], np.intp))
-        histories = [question.history for question in block]
-        found.append(best(scores, histories, available, depth))
-    return np.concatenate(found)
-
-
-def _judges(parts: Split, seed: int) -> list[Question]:
-    judges = questions(Split(parts.fit, parts.fit, parts.validation, parts.fit))
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(judges))[:_JUDGES])
-    return [judges[number] for number in chosen]
-
-
-def _worth(
-    baseline: Baseline,
-    settings: Settings,
-    fit: Interactions,
-    judges: Sequence[Question],
-    available: Mask,
-    seed: int,
-) -> float:
-    """NDCG@20 on the validation part."""
-    scorer = _learn(baseline, settings, fit, available.shape[0], seed)
-    if scorer is None:
-        return -1.0
-    relevant = [question.relevant for question in judges]
-    hits = metrics.found(lists(scorer, judges, available, 20), relevant)
-    sizes = np.array([rows.shape[0] for rows in relevant], np.int64)
-    return float(metrics.ndcg(hits, sizes, 20).mean())
 
 
 def _learn(
@@ -137,13 +95,7 @@ def _ease(matrix: csr_matrix, settings: Settings, _: int) -> Scorer | None:
     if met.shape[0] > _LARGEST:
         return None
     known = matrix[:, met]
-    gram = np.asarray((known.T @ known).todense(), np.float32)
-    gram[np.diag_indices_from(gram)] += settings["regularisation"]
-    # by Cholesky, which gives the lower half: a quarter of the time of a general inverse
-    lower = np.tril(spotri(spotrf(gram, lower=True)[0], lower=True)[0])
-    inverse = lower + np.tril(lower, -1).T
-    weights = -inverse / np.diag(inverse)
-    weights[np.diag_indices_from(weights)] = 0.0
+    weights = ease(np.asarray((known.T @ known).todense(), np.float32), settings["ridge"])
 
     def score(users: npt.NDArray[np.intp]) -> Float32:
         scores = np.full((users.shape[0], matrix.shape[1]), -np.inf, np.float32)
@@ -185,7 +137,7 @@ def _factors(model: Any, matrix: csr_matrix) -> Scorer:
 
 BASELINES = (
     Baseline("item-kNN", _neighbours, tuple({"neighbours": k} for k in (20, 100, 500))),
-    Baseline("EASE", _ease, tuple({"regularisation": r} for r in (100, 300, 1000))),
+    Baseline("EASE", _ease, tuple({"ridge": r} for r in (100, 200, 500, 1000))),
     Baseline(
         "ALS",
         _als,

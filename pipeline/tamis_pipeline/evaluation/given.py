@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tamis_pipeline.dataset import HeldOut
 from tamis_pipeline.evaluation import metrics
-from tamis_pipeline.evaluation.baselines import BLOCK, Scorer
+from tamis_pipeline.evaluation.choosing import BLOCK, Scorer
 from tamis_pipeline.evaluation.confidence import intervals
 from tamis_pipeline.evaluation.protocols import given_candidates, given_hits, given_places
 

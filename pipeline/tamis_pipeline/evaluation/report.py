@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.dataset import DatasetRejected, HeldOut
 from tamis_pipeline.evaluation import given, judgement, retrieval
-from tamis_pipeline.evaluation.baselines import BASELINES, Scorer, fitted, lists
+from tamis_pipeline.evaluation.baselines import BASELINES, fitted
+from tamis_pipeline.evaluation.choosing import Scorer, lists
 from tamis_pipeline.evaluation.funnel import Answers, Client
 from tamis_pipeline.evaluation.judgement import PAGE, Method, Yardstick
 from tamis_pipeline.evaluation.protocols import Question, left_out, newcomers, questions
@@ -225,7 +226,7 @@ def _ranker(ranked: Ranked) -> dict[str, Any]:
     been ranked, by objective."""
     return {
         "requests": ranked.requests,
-        "validation AUC": ranked.validation_auc,
+        "validation gain": ranked.validation_gain,
         **{
             f"{model}, {objective}": found
             for model, quality in ranked.quality.items()

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.evaluation import metrics
-from tamis_pipeline.evaluation.baselines import Scorer
+from tamis_pipeline.evaluation.choosing import Scorer
 from tamis_pipeline.evaluation.funnel import Answers
 from tamis_pipeline.evaluation.protocols import Question
 from tamis_pipeline.twotower import Towers

@@ -22,7 +22,8 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class BoostedConfig:
-    """trees: at most; patience: trees without gain on what is kept aside before it stops."""
+    """trees: at most; patience: trees without gain on whole lists kept aside before it
+    stops."""
 
     trees: int = 300
     leaves: int = 31
@@ -50,11 +51,11 @@ def train(
         lightgbm.Dataset(
             inputs(data, tables)[::-1],
             _gains(data, objectives)[::-1],
-            group=np.full(len(data), data.items.shape[1]),
+            group=(data.items >= 0).sum(axis=1)[::-1],
             categorical_feature=categorical,
             free_raw_data=False,
         )
-        for data in (lessons.learned, lessons.checked)
+        for data in (lessons.learned, lessons.lists)
     ]
     parts[1].reference = parts[0]
     booster = lightgbm.train(
@@ -80,24 +81,25 @@ def train(
 
 
 def predict(booster: lightgbm.Booster, data: Exposures, tables: ItemTables) -> Float32:
-    """Scores float32[n, c], of any scale."""
-    scores = np.asarray(booster.predict(inputs(data, tables)), np.float32)
-    return scores.reshape(data.items.shape)
+    """Scores float32[n, c], of any scale; 0 where there is no candidate."""
+    scores = np.zeros(data.items.shape, np.float32)
+    scores[data.items >= 0] = booster.predict(inputs(data, tables))
+    return scores
 
 
 def inputs(data: Exposures, tables: ItemTables) -> Float32:
-    """float32[n * c, features]: fields of the user and of the item, then dense ones. Vectors are
-    left out: trees can't use them, and what they say of each other is in the cross features."""
-    n, c = data.items.shape
-    rows = np.maximum(data.items, 0).ravel()
+    """float32[candidates, features]: fields of the user and of the item, then dense ones. Vectors
+    are left out: trees can't use them, and what they say of each other is in the cross features."""
+    own, at = np.nonzero(data.items >= 0)
+    rows = data.items[own, at]
     dense = data.user_dense[:, : -tables.vectors.shape[1]]
     return np.concatenate(
         [
-            np.repeat(data.user_fields, c, axis=0),
+            data.user_fields[own],
             tables.fields[rows],
-            np.repeat(dense, c, axis=0),
+            dense[own],
             tables.dense[rows],
-            data.cross.reshape(n * c, -1),
+            data.cross[own, at],
         ],
         axis=1,
         dtype=np.float32,
@@ -107,4 +109,4 @@ def inputs(data: Exposures, tables: ItemTables) -> Float32:
 def _gains(data: Exposures, objectives: Sequence[Objective]) -> npt.NDArray[np.int32]:
     gains = np.zeros(data.items.shape, np.int32)
     gains[:, 0] = labels(data.outcomes, objectives).sum(axis=1)
-    return gains.ravel()
+    return gains[data.items >= 0]

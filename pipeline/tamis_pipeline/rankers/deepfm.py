@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from tamis_pipeline.rankers.simple import Simple
 from tamis_pipeline.rankers.training import Batch, Items, Params, TrainingConfig
 from tamis_server.bundles.manifest import FeatureSchema
 
 Int32 = npt.NDArray[np.int32]
-AFFINITY = 10.0  # about 1 / the two-tower's temperature: products as logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class DeepFM:
         self._config = config
         self._offsets = offsets(schema)
 
-    def initial(self, seed: int) -> Params:
-        """The two-tower's own order to begin with: the model learns what to change in it."""
+    def initial(self, seed: int, simple: Simple) -> Params:
+        """The best simple order to begin with: the model learns what to change in it."""
         schema, e, (h1, h2, h3) = self._schema, self._config.embedding, self._config.hidden
         rng = np.random.default_rng(seed)
         users = sum(spec.size for spec in schema.user_fields)
@@ -70,8 +70,8 @@ class DeepFM:
             "item_embedding": normal(items, e, scale=0.01),
             "item_linear": jnp.zeros(items),
             "user_dense_linear": jnp.zeros(user_dense),
-            "item_dense_linear": jnp.zeros(item_dense),
-            "cross_linear": jnp.zeros(cross).at[schema.cross.index("affinity")].set(AFFINITY),
+            "item_dense_linear": jnp.concatenate([jnp.asarray(simple.dense), jnp.zeros(self._dim)]),
+            "cross_linear": jnp.asarray(simple.cross),
             "w1_user": normal(len(schema.user_fields) * e + user_dense, h1, scale=first),
             "w1_item": normal(len(schema.item_fields) * e + item_dense, h1, scale=first),
             "w1_cross": normal(cross, h1, scale=first),
@@ -80,9 +80,9 @@ class DeepFM:
             "b2": jnp.zeros(h2),
             "w3": normal(h2, h3, scale=(2.0 / h2) ** 0.5),
             "b3": jnp.zeros(h3),
-            "w_out": normal(heads, h3, scale=0.1 * (1.0 / h3) ** 0.5),
+            "w_out": jnp.zeros((heads, h3)),
             "wide": jnp.ones(heads),
-            "bias": jnp.full(heads, -0.75 * AFFINITY),
+            "bias": jnp.full(heads, simple.bias),
         }
 
     def logits(

@@ -1,8 +1,9 @@
 """What the funnel would have ranked at a request, with the features it would have had.
 
-Candidates are drawn from where retrieval draws them: the two-tower's own neighbours and popular
-items. Positives are events that the two-tower did not learn from, so that its affinity means the
-same in training as when serving. Features come from ``bundles.features``, as of the request.
+Candidates come from where retrieval finds them: the two-tower's nearest, what goes with the user's
+history, and popular items. Positives are events that neither model learned from, so that what
+they say means the same in training as when serving. Features come from ``bundles.features``, as of
+the request.
 """
 
 from __future__ import annotations
@@ -26,20 +27,28 @@ Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 _PRODUCTS = 1 << 22  # of requests with all items, that are in memory at a time
+# how the server merges its sources by default (settings retrieval.*_weight, ReciprocalRankMerger)
+_DAMPING, _PERSONAL, _TOGETHER, _POPULAR = 60, 1.0, 1.0, 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class ExposureConfig:
-    """requests: how many to learn from at most, drawn evenly; neighbours, popular: how many
-    candidates retrieval brings of each; *_negatives: how many to learn from at a request."""
+    """requests: how many to learn from at most, drawn evenly; lists: how many to stop and
+    calibrate on, of whose order the first ``places`` count.
+    personal, together, popular: how many candidates each source brings, candidates: how many of
+    them are ranked, as the server's settings say; *_negatives: how many of these, of popular items
+    and of any to learn from at a request."""
 
     requests: int = 200_000
-    lists: int = 1_000
-    neighbours: int = 500
+    lists: int = 2_000
+    places: int = 100
+    personal: int = 300
+    together: int = 300
     popular: int = 100
-    hard_negatives: int = 16
-    popular_negatives: int = 3
-    uniform_negatives: int = 1
+    candidates: int = 500
+    hard_negatives: int = 32
+    popular_negatives: int = 6
+    uniform_negatives: int = 2
     history: int = 20
 
 
@@ -101,7 +110,7 @@ def sampled(
 
     def candidates(found: _Found) -> Int32:
         n = found.near.shape[0]
-        others = (found.near != found.targets[:, None]) & found.unmet_near
+        others = (found.near != found.targets[:, None]) & (found.near >= 0)
         order = np.argsort(~others, axis=1, kind="stable")  # those that may be drawn first
         count = others.sum(axis=1)[:, None]
 
@@ -123,13 +132,10 @@ def listed(
     asked: Requests, tables: ItemTables, towers: Towers, config: ExposureConfig
 ) -> Exposures:
     """All that would have been ranked, to calibrate on and to measure: nothing is sampled."""
-    popular = _most_popular(tables, config.popular)
 
     def candidates(found: _Found) -> Int32:
-        near = np.where(found.unmet_near & (found.near != found.targets[:, None]), found.near, -1)
-        unfit = found.met.copy()
-        unfit[np.arange(near.shape[0]), found.targets] = True
-        return np.concatenate([found.targets[:, None], _and_popular(near, popular, unfit)], axis=1)
+        others = np.where(found.near == found.targets[:, None], -1, found.near)
+        return np.concatenate([found.targets[:, None], others], axis=1)
 
     return _exposed(asked, tables, towers, config, candidates)
 
@@ -142,28 +148,23 @@ def offered(
     available: Mask,
 ) -> Exposures:
     """What is to be ranked when nobody knows yet what comes (``requests.standing``): the same
-    candidates, and no positive. available: bool[items]; who has no history gets popular items."""
-    popular = _most_popular(tables, config.popular)
+    candidates, and no positive. available: bool[items]."""
     parts = []
     for block, queries in _blocks(asked, tables, towers):
         unfit = _met(block, available.shape[0]) | ~available
-        near = _nearest(queries, tables, unfit, config.neighbours)
-        silent = ~np.any(queries, axis=1, keepdims=True)
-        lost = np.take_along_axis(unfit, near.astype(np.intp), 1) | silent
-        items = _and_popular(np.where(lost, -1, near), popular, unfit)
+        items = _near(block, tables, queries, config, unfit)
         parts.append(_features(block, items, queries, tables, config))
     return _joined(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What retrieval finds for a block of requests: near int32[n, k], nearest first; unmet_near
-    bool[n, k]; met bool[n, items], all that the user meets in ``past``, at any time, but for the
+    """What retrieval finds for a block of requests: near int32[n, k], nearest first, -1 where there
+    is no more; met bool[n, items], all that the user meets in ``past``, at any time, but for the
     target: no negative, since it may be liked."""
 
     targets: Int32
     near: Int32
-    unmet_near: Mask
     met: Mask
 
     def take(self, chosen: npt.NDArray[np.intp]) -> Self:
@@ -220,20 +221,6 @@ def _latest(asked: Requests, length: int) -> tuple[Int32, UInt8, npt.NDArray[np.
     )
 
 
-def _most_popular(tables: ItemTables, count: int) -> Int32:
-    return np.argsort(-tables.popularity, kind="stable")[:count].astype(np.int32)
-
-
-def _and_popular(near: Int32, popular: Int32, unfit: Mask) -> Int32:
-    """int32[n, k + p]: near int32[n, k], -1 where there is none, then those of popular int32[p]
-    that are not among them; unfit bool[n, items]: not these, either."""
-    there = unfit.copy()
-    there[np.nonzero(near >= 0)[0], near[near >= 0]] = True
-    others = np.tile(popular, (near.shape[0], 1))
-    taken = np.take_along_axis(there, others.astype(np.intp), 1)
-    return np.concatenate([near, np.where(taken, -1, others)], axis=1)
-
-
 def _met(asked: Requests, items: int) -> Mask:
     """bool[n, items]: all that the user meets in ``past``, at any time."""
     met = np.zeros((len(asked), items), np.bool_)
@@ -242,15 +229,20 @@ def _met(asked: Requests, items: int) -> Mask:
     return met
 
 
-def _nearest(queries: Float32, tables: ItemTables, unfit: Mask, count: int) -> Int32:
-    """int32[n, count]: rows by their product with the query, the highest first; those that are
-    unfit bool[n, items] behind all others."""
-    scores = queries @ tables.vectors.T
-    scores[unfit] = -np.inf
-    count = min(count, scores.shape[1] - 1)
-    found = np.argpartition(-scores, count, axis=1)[:, :count]
-    order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
-    near: Int32 = np.take_along_axis(found, order, 1).astype(np.int32)
+def _near(
+    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig, unfit: Mask
+) -> Int32:
+    """int32[n, k]: what the sources find, merged, the nearest first, -1 where there is no more;
+    without those that are unfit bool[n, items]."""
+    scores = np.where(unfit, -np.inf, queries @ tables.vectors.T)
+    scores[~queries.any(axis=1)] = -np.inf  # nobody to be near to
+    merged = np.zeros(unfit.shape, np.float32)
+    _add(merged, scores, config.personal, _PERSONAL)
+    _add(merged, np.where(unfit, -np.inf, _together(asked, tables)), config.together, _TOGETHER)
+    _add(merged, np.where(unfit, -np.inf, tables.popularity), config.popular, _POPULAR)
+    found = best(merged, config.candidates)
+    there = np.take_along_axis(merged, found, 1) > 0
+    near: Int32 = np.where(there, found, -1).astype(np.int32)
     return near
 
 
@@ -259,13 +251,42 @@ def _retrieved(
 ) -> tuple[_Found, Mask]:
     met = _met(asked, tables.vectors.shape[0])
     met[np.arange(len(asked)), asked.targets] = False
-    near = _nearest(queries, tables, met, config.neighbours)
-    unmet_near = ~np.take_along_axis(met, near.astype(np.intp), 1)
+    near = _near(asked, tables, queries, config, met)
     target = near == asked.targets[:, None]
-    by_popularity = np.isin(asked.targets, _most_popular(tables, config.popular))
     # with nothing else near there would be nothing to rank
-    retrieved = (target.any(axis=1) | by_popularity) & (unmet_near & ~target).any(axis=1)
-    return _Found(asked.targets, near, unmet_near, met), retrieved
+    retrieved = target.any(axis=1) & ((near >= 0) & ~target).any(axis=1)
+    return _Found(asked.targets, near, met), retrieved
+
+
+def _together(asked: Requests, tables: ItemTables) -> Float32:
+    """float32[n, items]: what the positives of each history speak for; -inf: nothing does."""
+    scores = np.full((len(asked), tables.vectors.shape[0]), -np.inf, np.float32)
+    for row, (begin, end) in enumerate(zip(asked.begin, asked.end, strict=True)):
+        taken = asked.past.items[begin:end][features.is_positive(asked.past.kinds[begin:end])]
+        found, weights = tables.neighbours.around(taken)
+        scores[row, found] = weights
+    return scores
+
+
+def _add(merged: Float32, scores: Float32, count: int, weight: float) -> None:
+    """Adds a source's best to ``merged`` by reciprocal rank, as the server merges; -inf: not to be
+    found. Both are float32[n, items]."""
+    found = best(scores, count)
+    there = np.isfinite(np.take_along_axis(scores, found, 1))
+    ranks = weight / (_DAMPING + 1 + np.arange(found.shape[1], dtype=np.float32))
+    sums = np.take_along_axis(merged, found, 1) + np.where(there, ranks, 0)
+    np.put_along_axis(merged, found, sums.astype(np.float32), 1)
+
+
+def best(scores: Float32, count: int) -> npt.NDArray[np.intp]:
+    """intp[n, count or all]: columns of the highest scores of each row, the highest first."""
+    count = min(count, scores.shape[1])
+    if count < scores.shape[1]:
+        found = np.argpartition(-scores, count, axis=1)[:, :count]
+    else:
+        found = np.tile(np.arange(count), (scores.shape[0], 1))
+    order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
+    return np.take_along_axis(found, order, 1)
 
 
 def _features(

@@ -47,26 +47,51 @@ class Requests:
         )
 
 
-def requests(past: Interactions, asked: Interactions) -> Requests:
+def requests(past: Interactions, asked: Interactions, ordered: bool = True) -> Requests:
     """A request before the first positive of ``asked`` with each item, by user and time.
 
     What is known then are the events of ``past`` that are earlier, so that nothing leaks from
-    later ones. An item met before is left out: serving would not show it again.
+    later ones. Not ``ordered``, where times say nothing: all events of ``past`` that are not in
+    ``asked``, and the request comes after them. An item met before is left out: serving would not
+    show it again.
     """
-    order = np.lexsort((past.times, past.users))
-    past = past.take(order)
+    unknown = np.zeros(len(past), np.bool_) if ordered else _among(past, asked)
+    order = np.lexsort((past.times, unknown, past.users))
+    past, known = past.take(order), np.flatnonzero(~unknown[order])
     users = int(max(past.users.max(initial=-1), asked.users.max(initial=-1))) + 1
-    bounds = np.searchsorted(past.users, np.arange(users + 1))
     firsts, outcomes = _first_positives(asked)
     wanted = asked.take(firsts)
+    bounds = np.searchsorted(past.users, np.arange(users + 1))
     begin, last = bounds[wanted.users], bounds[wanted.users + 1]
+    before = past.take(known)
+    if ordered:
+        end, times, until = _earlier(past, wanted), wanted.times, wanted.times
+    else:
+        end = begin + np.bincount(before.users, minlength=users)[wanted.users]
+        latest = past.times[np.maximum(end - 1, 0)]
+        times = np.where(end > begin, np.maximum(wanted.times, latest), wanted.times)
+        until = np.full(len(wanted), np.inf)
+    found = Requests(past, begin, end, last, times, wanted.items, outcomes)
+    return found.take(np.flatnonzero(~_met(before, wanted, until)))
+
+
+def _earlier(past: Interactions, wanted: Interactions) -> Positions:
+    """Where in ``past``, by user and time, the time of each of ``wanted`` would stand."""
     moments = np.unique(past.times)
     step = moments.shape[0] + 1  # one number for user and time, in the order of both
     keys = past.users.astype(np.int64) * step + np.searchsorted(moments, past.times)
     now = wanted.users.astype(np.int64) * step + np.searchsorted(moments, wanted.times)
-    end = np.searchsorted(keys, now)
-    found = Requests(past, begin, end, last, wanted.times, wanted.items, outcomes)
-    return found.take(np.flatnonzero(~_met_before(past, wanted)))
+    return np.searchsorted(keys, now)
+
+
+def _among(events: Interactions, others: Interactions) -> npt.NDArray[np.bool_]:
+    """bool[n]: of events, whether they are in ``others``: user, item and time."""
+    pairs = [each.users.astype(np.int64) << 32 | each.items for each in (events, others)]
+    _, pair = np.unique(np.concatenate(pairs), return_inverse=True)
+    moments, moment = np.unique(np.concatenate([events.times, others.times]), return_inverse=True)
+    keys = pair * moments.shape[0] + moment
+    found: npt.NDArray[np.bool_] = np.isin(keys[: len(events)], keys[len(events) :])
+    return found
 
 
 def standing(past: Interactions, users: int, time: float) -> Requests:
@@ -101,8 +126,10 @@ def _first_positives(asked: Interactions) -> tuple[Positions, UInt16]:
     return firsts[by_time], outcomes[by_time].astype(np.uint16)
 
 
-def _met_before(past: Interactions, wanted: Interactions) -> npt.NDArray[np.bool_]:
-    """bool[n]: the user had an event with the item earlier."""
+def _met(
+    past: Interactions, wanted: Interactions, until: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """bool[n]: the user had an event with the item before ``until``, float64[n]."""
     items = int(max(past.items.max(initial=-1), wanted.items.max(initial=-1))) + 1
     pairs = past.users.astype(np.int64) * items + past.items
     order = np.lexsort((past.times, pairs))
@@ -111,5 +138,5 @@ def _met_before(past: Interactions, wanted: Interactions) -> npt.NDArray[np.bool
     at = np.minimum(np.searchsorted(pairs, asked), max(pairs.shape[0] - 1, 0))
     if not pairs.shape[0]:
         return np.zeros(len(wanted), np.bool_)
-    met: npt.NDArray[np.bool_] = (pairs[at] == asked) & (times[at] < wanted.times)
+    met: npt.NDArray[np.bool_] = (pairs[at] == asked) & (times[at] < until)
     return met

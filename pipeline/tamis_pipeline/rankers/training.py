@@ -22,8 +22,10 @@ from tamis_pipeline.rankers.exposures import (
     listed,
     sampled,
 )
+from tamis_pipeline.rankers.gain import gain
 from tamis_pipeline.rankers.objectives import labels
 from tamis_pipeline.rankers.requests import requests
+from tamis_pipeline.rankers.simple import Simple, simple
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.manifest import Objective
 
@@ -56,7 +58,8 @@ class Model(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def initial(self, seed: int) -> Params: ...
+    def initial(self, seed: int, simple: Simple) -> Params:
+        """What learning begins with: the order of ``simple``."""
 
     def logits(
         self, params: Params, items: Items, batch: Batch, key: jax.Array | None
@@ -75,12 +78,13 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """learned: what is fitted; checked: what stops it; lists: what calibrates it, whole lists of
-    requests that are in ``checked`` too, but nowhere in ``learned``."""
+    """learned: what is fitted; lists: what stops and calibrates it, whole lists of other requests;
+    simple: the order that learning begins with; places: how many count in ``gain``."""
 
     learned: Exposures
-    checked: Exposures
     lists: Exposures
+    simple: Simple
+    places: int
 
 
 def lessons(
@@ -89,31 +93,31 @@ def lessons(
     tables: ItemTables,
     towers: Towers,
     config: ExposureConfig,
+    ordered: bool,
     seed: int,
 ) -> Lessons:
-    """From the positives of ``asked``, which the two-tower must not have learned from; a tenth of
-    the requests is kept aside. Raises DatasetRejected where there is nothing to learn from."""
+    """From the positives of ``asked``, which the two-tower must not have learned from; a fifth of
+    the requests is kept aside, ``config.lists`` at most. ordered: see ``requests``. Raises
+    DatasetRejected where there is nothing to learn from."""
     rng = np.random.default_rng(seed)
-    moments = requests(past, asked)
+    moments = requests(past, asked, ordered)
     order = rng.permutation(len(moments))
-    aside = max(1, order.shape[0] // 10)
-    checked = order[:aside][: config.requests]
-    learned = np.sort(order[aside:][: config.requests] if order.shape[0] > 1 else order)
-    return Lessons(
-        sampled(moments.take(learned), tables, towers, config, rng),
-        sampled(moments.take(checked), tables, towers, config, rng),
-        listed(moments.take(checked[: config.lists]), tables, towers, config),
-    )
+    aside = max(1, min(order.shape[0] // 5, config.lists))
+    rest = order[aside:][: config.requests] if order.shape[0] > 1 else order
+    learned = sampled(moments.take(np.sort(rest)), tables, towers, config, rng)
+    lists = listed(moments.take(order[:aside]), tables, towers, config)
+    start = simple(learned, lists, tables, config.places)
+    return Lessons(learned, lists, start, config.places)
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """params: arrays, calibrated; raw: as they were learned; fits: what is between them, by head;
-    auc: the area under the curve on ``checked``, each request's, their mean."""
+    gain: what stopped it, on whole lists, by the first objective."""
 
     params: dict[str, Float32]
     raw: dict[str, Float32]
-    auc: float
+    gain: float
     fits: list[calibration.Platt]
 
 
@@ -127,24 +131,25 @@ def train(
     report: Callable[[str], None],
     initial: Mapping[str, Float32] | None = None,
 ) -> Trained:
-    """Learn until the order of ``checked`` stops getting better; the best epoch is kept.
+    """Learn until the order of whole lists stops getting better; the best epoch is kept.
 
     initial: parameters to begin with, of a model already calibrated, for daily fine-tuning.
     """
     items = item_inputs(tables)
-    params = jax.tree.map(jnp.asarray, dict(initial) if initial else model.initial(seed))
+    begun = dict(initial) if initial else model.initial(seed, lessons.simple)
+    params = jax.tree.map(jnp.asarray, begun)
     optimiser = optax.adamw(config.rate, weight_decay=config.weight_decay)
     state = optimiser.init(params)
     step = jax.jit(_step_of(model, optimiser), donate_argnums=(0, 1))
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     learned, wanted = lessons.learned, labels(lessons.learned.outcomes, objectives)
 
-    def auc() -> float:
-        logits = predict(model, params, items, lessons.checked)
-        return order_auc(logits, lessons.checked.items)
+    def measured() -> float:
+        logits = predict(model, params, items, lessons.lists)
+        return gain(logits[..., 0], lessons.lists.items, lessons.places)
 
-    best, best_auc, since = jax.tree.map(np.array, params), auc(), 0
-    report(f"before learning: AUC {best_auc:.4f}")
+    best, best_gain, since = jax.tree.map(np.array, params), measured(), 0
+    report(f"before learning: gain {best_gain:.4f}")
     requests = min(max(1, config.batch // learned.items.shape[1]), len(learned))
     for epoch in range(config.epochs):
         order = rng.permutation(len(learned))
@@ -156,17 +161,17 @@ def train(
                 params, state, items, batch_of(learned.take(chosen)), wanted[chosen], used
             )
             losses.append(loss)
-        found = auc()
-        report(f"epoch {epoch + 1}: loss {float(np.mean(losses)):.4f}, AUC {found:.4f}")
-        if found > best_auc:
-            best, best_auc, since = jax.tree.map(np.array, params), found, 0
+        found = measured()
+        report(f"epoch {epoch + 1}: loss {float(np.mean(losses)):.4f}, gain {found:.4f}")
+        if found > best_gain:
+            best, best_gain, since = jax.tree.map(np.array, params), found, 0
         else:
             since += 1
             if since >= config.patience:
                 break
     fits = calibrated(predict(model, best, items, lessons.lists), lessons.lists, objectives)
     arrays = {name: np.asarray(value, np.float32) for name, value in best.items()}
-    return Trained(calibration.fold(arrays, fits), arrays, best_auc, fits)
+    return Trained(calibration.fold(arrays, fits), arrays, best_gain, fits)
 
 
 def calibrated(
@@ -199,14 +204,6 @@ def predict(model: Model, params: Mapping[str, Any], items: Items, data: Exposur
 def _scoring(model: Model) -> Callable[[Params, Items, Batch], jax.Array]:
     """Compiled once a model and shape, however often it is asked."""
     return jax.jit(lambda params, items, batch: model.logits(params, items, batch, None))
-
-
-def order_auc(logits: Float32, items: npt.NDArray[np.int32]) -> float:
-    """Mean over requests of the share of candidates that the first objective puts below the
-    positive, in column 0; logits float32[n, c, o], items int32[n, c]."""
-    positive, others, there = logits[:, :1, 0], logits[:, 1:, 0], items[:, 1:] >= 0
-    below = ((positive > others) + 0.5 * (positive == others)) * there
-    return float((below.sum(axis=1) / there.sum(axis=1)).mean())
 
 
 def item_inputs(tables: ItemTables) -> Items:

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tamis_pipeline.rankers.deepfm import AFFINITY, dropped, heads, offsets
+from tamis_pipeline.rankers.deepfm import dropped, heads, offsets
+from tamis_pipeline.rankers.simple import Simple
 from tamis_pipeline.rankers.training import Batch, Items, Params, TrainingConfig
 from tamis_server.bundles.manifest import FeatureSchema
 
@@ -53,8 +54,8 @@ class Transformer:
         self._config = config
         self._offsets = offsets(schema)
 
-    def initial(self, seed: int) -> Params:
-        """The two-tower's own order to begin with: the model learns what to change in it."""
+    def initial(self, seed: int, simple: Simple) -> Params:
+        """The best simple order to begin with: the model learns what to change in it."""
         schema, d, (h1, h2) = self._schema, self._config.width, self._config.hidden
         rng = np.random.default_rng(seed)
         cross = len(schema.cross)
@@ -78,11 +79,11 @@ class Transformer:
             "b1": jnp.zeros(h1),
             "w2": layer(h1, h2),
             "b2": jnp.zeros(h2),
-            "item_linear": jnp.zeros(len(schema.item_dense) + self._dim),
-            "cross_linear": jnp.zeros(cross).at[schema.cross.index("affinity")].set(AFFINITY),
-            "w_out": normal(self._objectives, h2, scale=0.1 * h2**-0.5),
+            "item_linear": jnp.concatenate([jnp.asarray(simple.dense), jnp.zeros(self._dim)]),
+            "cross_linear": jnp.asarray(simple.cross),
+            "w_out": jnp.zeros((self._objectives, h2)),
             "wide": jnp.ones(self._objectives),
-            "bias": jnp.full(self._objectives, -0.75 * AFFINITY),
+            "bias": jnp.full(self._objectives, simple.bias),
         }
         for name in ("self", "target"):
             params |= {f"{name}_{part}": layer(d, d) for part in ("q", "k", "v", "o")}

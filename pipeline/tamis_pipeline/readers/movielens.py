@@ -80,8 +80,8 @@ def hundred_thousand(directory: Path) -> Tables:
 def million_ncf(directory: Path) -> Tables:
     """The 1M release as NCF (He et al., WWW 2017) published its test part and negatives.
 
-    Ratings and times are lost: every pair is a view, a second apart in the order of the file, and
-    the test part comes last. Raises DatasetRejected.
+    Ratings and times are lost: every pair is a view, a second apart in the order of the file, which
+    is by user. Raises DatasetRejected.
     """
     movies = read_separated(directory / "movies.dat", "::", _MOVIES)
     users = read_separated(
@@ -101,9 +101,6 @@ def million_ncf(directory: Path) -> Tables:
     events = pairs.select(
         user_id=pl.col("userID").cast(pl.String), item_id=pl.col("movieID").cast(pl.String)
     )
-    tested = held_out.select("user_id", "item_id", tested=pl.lit(True))
-    events = events.join(tested, on=("user_id", "item_id"), how="left", maintain_order="left")
-    events = events.sort(pl.col("tested").is_not_null(), maintain_order=True)
     moments = _EPOCH + pl.int_range(pl.len()).cast(pl.Float64)
     events = events.select("user_id", "item_id", timestamp=moments, event_type=pl.lit("view"))
     return Tables(_movies(movies), events, _profiles(users), held_out)

@@ -1,8 +1,7 @@
 """``tamis pipeline score``: the best items for each user, as Parquet shards.
 
-Retrieval and ranking are those that the ranker learned from (``rankers.exposures``): the exact
-neighbours of the query and the most popular items, scored by the bundle's DeepFM. What a server
-adds to that, other sources and re-ranking, is left to the server.
+Candidates are found as those that the ranker learned from (``rankers.exposures``), and scored by
+the bundle's DeepFM. What a server adds to that, other sources and re-ranking, is left to it.
 """
 
 from __future__ import annotations

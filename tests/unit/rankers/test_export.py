@@ -8,6 +8,7 @@ import pytest
 
 from tamis_pipeline.rankers import export, training
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
+from tamis_pipeline.rankers.simple import Simple
 from tamis_pipeline.rankers.transformer import Transformer, TransformerConfig
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles import features
@@ -44,9 +45,10 @@ def test_a_transformer_in_onnxruntime_gives_the_probabilities_of_jax(heads: int)
         history_ages=np.abs(normal(*there.shape)),
     )
     model = Transformer(schema, dim, HISTORY, 2, TransformerConfig(width=16, heads=heads))
+    start = Simple(normal(len(schema.cross)), normal(len(schema.item_dense)), 0.0)
     params = {
         name: np.asarray(array) + 0.1 * normal(*array.shape)
-        for name, array in model.initial(0).items()
+        for name, array in model.initial(0, start).items()
     }
     logits = training.predict(model, params, training.item_inputs(tables), data)
     session = onnxruntime.InferenceSession(export.transformer(params, schema, heads))

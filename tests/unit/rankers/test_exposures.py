@@ -13,11 +13,12 @@ from tamis_pipeline.rankers.objectives import DEFAULT, labels
 from tamis_pipeline.rankers.requests import Requests, requests
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles import features
+from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.bundles.query_tower import HOURS, WEEKDAYS
 from tamis_server.domain.context import EventKind
 
 ITEMS, USERS, DIM = 60, 12, 8
-CONFIG = ExposureConfig(neighbours=20, popular=5, history=4)
+CONFIG = ExposureConfig(personal=15, together=5, popular=5, history=4)
 
 
 def world(seed: int) -> tuple[Requests, ItemTables, Towers, Interactions]:
@@ -74,7 +75,7 @@ def test_candidates_are_the_positive_and_items_the_user_never_meets(seed: int) -
     few = sampled(asked, tables, towers, CONFIG, np.random.default_rng(seed))
     whole = listed(asked, tables, towers, CONFIG)
     assert len(few) == len(whole) > 0
-    assert few.items.shape[1] == 1 + 16 + 3 + 1
+    assert few.items.shape[1] == 1 + 32 + 6 + 2
     assert (few.items >= 0).all()
     for exposed in (few, whole):
         for row in range(len(exposed)):
@@ -147,7 +148,7 @@ def test_the_same_seed_draws_the_same_negatives() -> None:
 
 def test_a_positive_that_retrieval_would_miss_teaches_nothing() -> None:
     asked, tables, towers, _ = world(4)
-    exposed = listed(asked, tables, towers, ExposureConfig(neighbours=2, popular=0))
+    exposed = listed(asked, tables, towers, ExposureConfig(personal=2, together=0, popular=0))
     assert len(exposed) < len(asked)
     for row in range(len(exposed)):
         scores = tables.vectors @ exposed.user_dense[row, -DIM:]
@@ -155,6 +156,32 @@ def test_a_positive_that_retrieval_would_miss_teaches_nothing() -> None:
         met = asked.past.items[asked.begin[i] : asked.last[i]]
         unmet = np.setdiff1d(np.arange(ITEMS), np.setdiff1d(met, asked.targets[i]))
         assert (scores[unmet] > scores[asked.targets[i]]).sum() < 2
+
+
+def test_what_goes_with_the_history_is_a_candidate_and_what_most_sources_find_comes_first() -> None:
+    asked, tables, towers, _ = world(6)
+    rows = np.full((ITEMS, 2), -1, np.int32)
+    rows[:, 0] = (np.arange(ITEMS) + 1) % ITEMS
+    rows[:, 1] = (np.arange(ITEMS) + 2) % ITEMS
+    weights = np.tile(np.array([2, 1], np.float32), (ITEMS, 1))
+    tables = replace(tables, neighbours=Neighbours(rows, weights))
+    together = ExposureConfig(personal=0, together=ITEMS, popular=0, candidates=ITEMS)
+    exposed = listed(asked, tables, towers, together)
+    for row in range(len(exposed)):
+        i = request_of(asked, exposed, row)
+        known = slice(asked.begin[i], asked.end[i])
+        taken = asked.past.items[known][features.is_positive(asked.past.kinds[known])]
+        near, scores = tables.neighbours.around(taken)
+        met = asked.past.items[asked.begin[i] : asked.last[i]]
+        expected = {each for each in near.tolist() if each not in met}
+        found = exposed.items[row, 1:]
+        assert {*found[found >= 0].tolist()} == expected
+        order = dict(zip(near.tolist(), scores.tolist(), strict=True))
+        by_score = [order[each] for each in found[found >= 0].tolist()]
+        assert by_score == sorted(by_score, reverse=True)
+    two = ExposureConfig(personal=ITEMS, together=ITEMS, popular=0, candidates=5)
+    best = listed(asked, tables, towers, two)
+    assert best.items.shape[1] == 1 + 5
 
 
 def test_nothing_to_learn_from_is_said() -> None:

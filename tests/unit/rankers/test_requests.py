@@ -89,3 +89,14 @@ def test_somebody_with_no_past_and_an_empty_past_can_be_asked() -> None:
     found = requests(interactions([]), interactions([(2, 0, 1, EventKind.LIKE)]))
     assert len(found) == 1
     assert found.begin[0] == found.end[0] == found.last[0]
+
+
+def test_without_order_all_is_known_but_what_is_asked_and_requests_come_after_it() -> None:
+    past = interactions([(0, 1, 1, 1), (0, 2, 2, 1), (0, 3, 3, 1), (0, 1, 4, 1), (1, 2, 5, 1)])
+    asked = past.take(np.array([1, 3]))  # of item 2, and of item 1, which was met before
+    found = requests(past, asked, ordered=False)
+    assert found.targets.tolist() == [2]
+    known = slice(found.begin[0], found.end[0])
+    assert sorted(found.past.items[known].tolist()) == [1, 3]
+    assert sorted(found.past.items[found.begin[0] : found.last[0]].tolist()) == [1, 1, 2, 3]
+    assert found.times.tolist() == [3.0]
