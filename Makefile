@@ -16,14 +16,14 @@ SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kern
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo demo-once demo-bundle test test-ray test-transformers check lint \
-	types imports proto proto-check sanitize bench format clean triton triton-install \
-	triton-client triton-for-tests tools loadtest
+.PHONY: help setup setup-dev demo demo-once demo-data demo-clip demo-bundle test test-ray \
+	test-transformers check lint types imports proto proto-check sanitize bench format clean triton \
+	triton-install triton-client triton-for-tests tools loadtest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.serving ## Make the environment and build the kernels
+setup: $(VENV)/.serving ## Make the environment, with what search needs, and build the kernels
 setup-dev: $(VENV)/.development ## The same with what tests and training need
 
 $(VENV)/bin/python:
@@ -34,7 +34,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serving: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[clip]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.serving
@@ -47,9 +47,14 @@ demo: setup $(RANKER:triton=triton-client) ## Serve the demo shop on 127.0.0.1:5
 demo-once: setup $(RANKER:triton=triton-client) ## The same, check the answer and exit
 	$(RANKED) $(BIN)/tamis demo --once
 
-demo-bundle: setup-dev ## Train the demo shop's bundle again
-	$(BIN)/tamis pipeline shop --out .cache/shop
-	$(BIN)/tamis pipeline build --input .cache/shop --name demo-shop --out pipeline/tamis_pipeline/shop/bundle
+demo-clip: demo-data ## Train the demo shop's CLIP again
+	$(BIN)/tamis pipeline clip train --input .cache/shop --size tiny --out pipeline/tamis_pipeline/shop/clip
+
+demo-bundle: demo-data ## Train the demo shop's bundle again
+	$(BIN)/tamis pipeline build --config demo-shop --input .cache/shop --out pipeline/tamis_pipeline/shop/bundle --name demo-shop
+
+demo-data: setup-dev ## Write the demo shop as a data set, with pictures, to .cache/shop
+	$(BIN)/tamis pipeline shop --out .cache/shop --pictures
 
 triton: setup triton-install ## Serve a bundle's models by a real Triton server (BUNDLE=, PORT=)
 	PYTHONPATH=tools $(BIN)/python -m triton_local --repository $(BUNDLE)/models --port $(PORT)

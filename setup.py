@@ -21,7 +21,7 @@ setup(
     package_data={
         "": ["py.typed", "*.pyi"],
         "tamis_pipeline.configs": ["*.toml"],
-        "tamis_pipeline.shop": ["bundle/**/*"],
+        "tamis_pipeline.shop": ["bundle/**/*", "clip/*"],
         "tamis_server.adapters.remote": ["scripts/*.lua"],
     },
     ext_modules=[

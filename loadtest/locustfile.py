@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from random import expovariate
 from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import grpc
 import grpc.experimental.gevent
-from locust import LoadTestShape, User, constant_throughput, events, task
+from gevent import sleep
+from locust import LoadTestShape, User, events, task
 
 from scenarios import DEMO, plans
 from scenarios.answers import LEVELS, OK, UNKNOWN_LEVEL, Recorder, level_of
@@ -66,13 +68,21 @@ class Shop:
 
 
 class Shopper(User):
-    """Asks for the mix of ``scenarios.traffic`` at a steady pace, as long as answers keep up."""
+    """Asks for the mix of ``scenarios.traffic`` at random times (Poisson), ``plans.PACE`` a second
+    as long as answers keep up: shoppers who come together would go on asking together."""
 
-    wait_time = constant_throughput(plans.PACE)
     shop: Shop
 
     def on_start(self) -> None:
         self._number = self.environment.runner.user_count
+        self._due = perf_counter()
+        sleep(self.wait_time())
+
+    def wait_time(self) -> float:
+        """Until the next request is due: at once where an answer came after that."""
+        now = perf_counter()
+        self._due = max(self._due + expovariate(plans.PACE), now)
+        return self._due - now
 
     @task
     def ask(self) -> None:

@@ -293,6 +293,10 @@ public:
 
     std::size_t size() const { return graph_->size(); }
 
+    void save(const std::string& path) const {
+        file_call(path, [&] { graph_->save(path); });
+    }
+
     py::tuple search(py::handle queries_object, std::int64_t k, std::int64_t ef,
                      py::handle bits_object, std::int64_t widest) const {
         const Array<float> queries("queries", queries_object, 2);
@@ -320,10 +324,19 @@ public:
 
 private:
     std::unique_ptr<HnswGraph> opened(const std::string& path) const {
+        std::unique_ptr<HnswGraph> graph;
+        file_call(path, [&] {
+            graph = std::make_unique<HnswGraph>(path, vectors_.data(), vectors_.shape(0),
+                                                vectors_.shape(1));
+        });
+        return graph;
+    }
+
+    template <class Call>
+    static void file_call(const std::string& path, const Call& call) {
         try {
             const Unlocked unlocked;
-            return std::make_unique<HnswGraph>(path, vectors_.data(), vectors_.shape(0),
-                                               vectors_.shape(1));
+            call();
         } catch (const std::system_error& error) {
             errno = error.code().value();
             PyErr_SetFromErrnoWithFilename(PyExc_OSError, path.c_str());
@@ -362,6 +375,7 @@ PYBIND11_MODULE(_native, module) {
     py::class_<BoundHnswGraph>(module, "HnswGraph")
         .def(py::init<const std::string&, py::handle>(), arg("path"), arg("vectors"))
         .def_property_readonly("size", &BoundHnswGraph::size)
+        .def("save", &BoundHnswGraph::save, arg("path"))
         .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
              arg("widest"));
 }

@@ -1,11 +1,14 @@
 #include "dot_block.inl"
 
-// A beam entry is score key, row and whether the row's links have been followed: sorted, the best
-// come first and equal scores stand by row.
-constexpr std::uint64_t kFollowed = 1;
+#include "code_block.inl"
 
-inline std::uint64_t beam_entry(float score, std::uint32_t row) {
-    return std::uint64_t{score_key(score)} << 32 | std::uint64_t{row} << 1;
+// A beam entry is key, row and whether the row's links have been followed: sorted, the best come
+// first and equal keys stand by row. Keys of the walk descend with the product of codes.
+constexpr std::uint64_t kFollowed = 1;
+constexpr std::size_t kAhead = 8;  // rows whose memory is fetched while others are scored
+
+inline std::uint64_t beam_entry(std::uint32_t key, std::uint32_t row) {
+    return std::uint64_t{key} << 32 | std::uint64_t{row} << 1;
 }
 
 inline std::uint32_t entry_row(std::uint64_t entry) {
@@ -25,6 +28,47 @@ inline const float* vector_of(const HnswView& graph, std::uint32_t row) {
     return graph.vectors + static_cast<std::size_t>(row) * graph.dims;
 }
 
+inline const std::uint8_t* codes_of(const HnswView& graph, std::uint32_t row) {
+    return graph.codes + static_cast<std::size_t>(row) * code_width(graph.dims);
+}
+
+// Inserts into `count` sorted entries, which may be followed by one more register of memory; returns
+// the position.
+inline std::size_t insert_entry(std::uint64_t* entries, std::size_t count, std::uint64_t entry) {
+#if TAMIS_TIER == 2
+    const __m512i lanes = _mm512_set1_epi64(static_cast<long long>(entry));
+    std::size_t at = count;
+    for (; at >= 8; at -= 8) {  // moved up by one, a register at a time, until one stays
+        const __m512i eight = _mm512_loadu_si512(entries + at - 8);
+        const __mmask8 greater = _mm512_cmpgt_epu64_mask(eight, lanes);
+        _mm512_mask_storeu_epi64(entries + at - 7, greater, eight);
+        if (greater != 0xff) {
+            at -= static_cast<std::size_t>(__builtin_popcount(greater));
+            entries[at] = entry;
+            return at;
+        }
+    }
+    const auto some = static_cast<__mmask8>((1u << at) - 1);
+    const __m512i rest = _mm512_maskz_loadu_epi64(some, entries);
+    const __mmask8 greater = _mm512_mask_cmpgt_epu64_mask(some, rest, lanes);
+    _mm512_mask_storeu_epi64(entries + 1, greater, rest);
+    at -= static_cast<std::size_t>(__builtin_popcount(greater));
+    entries[at] = entry;
+    return at;
+#else
+    const std::uint64_t* low = entries;
+    for (std::size_t left = count; left > 0;) {  // compiled without branches
+        const std::size_t half = (left + 1) / 2;
+        low += low[half - 1] < entry ? half : 0;
+        left -= half;
+    }
+    const auto position = static_cast<std::size_t>(low - entries);
+    std::memmove(entries + position + 1, low, (count - position) * sizeof entry);
+    entries[position] = entry;
+    return position;
+#endif
+}
+
 // The best rows met so far: up to the ef-th allowed one, and at most `widest`. Rows that are not
 // allowed lead the way and count for nothing else.
 template <bool kFiltered>
@@ -36,18 +80,18 @@ public:
     std::uint64_t& operator[](std::size_t i) { return entries_[i]; }
     bool allows(std::uint32_t row) const { return !kFiltered || bit_at(search_.allowed, row); }
     bool takes(std::uint64_t entry) const { return !full() || entry < entries_[size_ - 1]; }
+    // No key above it is taken.
+    std::uint32_t last_key() const {
+        return full() ? static_cast<std::uint32_t>(entries_[size_ - 1] >> 32) : 0xffffffffu;
+    }
 
     // Returns the position of the new entry.
     std::size_t insert(std::uint64_t entry) {
-        const std::uint64_t* low = entries_;
-        for (std::size_t left = size_; left > 0;) {  // compiled without branches
-            const std::size_t half = (left + 1) / 2;
-            low += low[half - 1] < entry ? half : 0;
-            left -= half;
+        if (!kFiltered) {
+            if (size_ == search_.ef) --size_;
+            return insert_entry(entries_, size_++, entry);
         }
-        const auto position = static_cast<std::size_t>(low - entries_);
-        std::memmove(entries_ + position + 1, low, (size_ - position) * sizeof entry);
-        entries_[position] = entry;
+        const std::size_t position = insert_entry(entries_, size_, entry);
         ++size_;
         allowed_ += allows(entry_row(entry));
         if (size_ > search_.widest) drop();
@@ -59,7 +103,10 @@ public:
     }
 
 private:
-    bool full() const { return size_ == search_.widest || allowed_ == search_.ef; }
+    bool full() const {
+        return kFiltered ? size_ == search_.widest || allowed_ == search_.ef
+                         : size_ == search_.ef;
+    }
     void drop() { allowed_ -= allows(entry_row(entries_[--size_])); }
 
     const HnswSearch& search_;
@@ -67,35 +114,65 @@ private:
     std::size_t size_ = 0, allowed_ = 0;
 };
 
-// Calls use(row, score) for each row, in order.
-template <class Use>
-inline void score_rows(const HnswView& graph, const float* query, const std::uint32_t* rows,
-                       std::size_t count, const Use& use) {
-    constexpr std::size_t kRows = 4;  // hides the latency of one row's sum behind the others
-    float score[kRows];
-    std::size_t i = 0;
-    for (; i + kRows <= count; i += kRows) {
-        const float* row[kRows];
-#pragma GCC unroll 8
-        for (std::size_t r = 0; r < kRows; ++r) row[r] = vector_of(graph, rows[i + r]);
-        dot_block<kRows>(row, query, graph.dims, score, 1);
-        for (std::size_t r = 0; r < kRows; ++r) use(rows[i + r], score[r]);
-    }
-    for (; i < count; ++i) {
-        const float* row = vector_of(graph, rows[i]);
-        dot_block<1>(&row, query, graph.dims, score, 1);
-        use(rows[i], score[0]);
+// Keys of the rows; `rows` may be followed by three that are written to.
+inline void code_keys(const HnswView& graph, const HnswScratch& scratch, std::size_t count) {
+    const auto* query = reinterpret_cast<const QueryCode*>(scratch.query_codes);
+    for (std::size_t i = count; i % 4 != 0; ++i) scratch.rows[i] = scratch.rows[0];
+    for (std::size_t i = 0; i < count; i += 4) {
+        const std::uint8_t* row[4];
+        std::int32_t products[4];
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < 4; ++r) row[r] = codes_of(graph, scratch.rows[i + r]);
+        code_dots(row, query, code_width(graph.dims), products);
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < 4; ++r)
+            scratch.keys[i + r] = 0x7fffffffu - static_cast<std::uint32_t>(products[r]);
     }
 }
 
+// Entries of those of `count` keys that are at most `last`, in order; returns how many.
+inline std::size_t entries_upto(const HnswScratch& scratch, std::size_t count, std::uint32_t last) {
+    std::size_t found = 0;
+#if TAMIS_TIER == 2
+    const __m512i limit = _mm512_set1_epi32(static_cast<int>(last));
+    const __m512i low =
+        _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    for (std::size_t i = 0; i < count; i += 16) {
+        const std::size_t left = count - i;
+        const auto valid = static_cast<__mmask16>(left >= 16 ? 0xffffu : (1u << left) - 1);
+        const __m512i key = _mm512_loadu_si512(scratch.keys + i);
+        const __mmask16 kept = _mm512_mask_cmple_epu32_mask(valid, key, limit);
+        if (kept == 0) continue;
+        const __m512i row = _mm512_loadu_si512(scratch.rows + i);
+        const __m512i keys = _mm512_maskz_compress_epi32(kept, key);
+        const __m512i rows = _mm512_maskz_compress_epi32(kept, _mm512_add_epi32(row, row));
+        _mm512_storeu_si512(scratch.found + found, _mm512_permutex2var_epi32(rows, low, keys));
+        _mm512_storeu_si512(scratch.found + found + 8, _mm512_permutex2var_epi32(rows, high, keys));
+        found += static_cast<std::size_t>(__builtin_popcount(kept));
+    }
+#else
+    for (std::size_t i = 0; i < count; ++i) {
+        scratch.found[found] = beam_entry(scratch.keys[i], scratch.rows[i]);
+        found += scratch.keys[i] <= last;  // written always, kept by the increment
+    }
+#endif
+    return found;
+}
+
 // From the entry point greedily down to level 1.
-inline std::uint64_t descend(const HnswView& graph, const float* query, std::uint32_t* rows) {
+inline std::uint64_t descend(const HnswView& graph, const HnswScratch& scratch) {
     std::uint64_t best = ~std::uint64_t{0};
-    const auto better = [&best](std::uint32_t row, float score) {
-        const std::uint64_t entry = beam_entry(score, row);
-        best = entry < best ? entry : best;
+    const auto better = [&](std::size_t count) {
+        code_keys(graph, scratch, count);
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::uint64_t entry = beam_entry(scratch.keys[i], scratch.rows[i]);
+            best = entry < best ? entry : best;
+        }
     };
-    score_rows(graph, query, &graph.entry, 1, better);
+    scratch.rows[0] = graph.entry;
+    better(1);
     for (int level = graph.top_level; level > 0; --level) {
         std::uint64_t before;
         do {
@@ -105,10 +182,10 @@ inline std::uint64_t descend(const HnswView& graph, const float* query, std::uin
             const std::uint32_t* link = graph.upper + list * graph.upper_stride;
             std::size_t count = 0;
             for (; count < graph.upper_stride && link[count] != kNoLink; ++count) {
-                rows[count] = link[count];
-                prefetch(vector_of(graph, rows[count]), graph.dims * sizeof(float));
+                scratch.rows[count] = link[count];
+                prefetch(codes_of(graph, link[count]), code_width(graph.dims));
             }
-            score_rows(graph, query, rows, count, better);
+            better(count);
         } while (best != before);
     }
     return best;
@@ -119,6 +196,26 @@ inline std::size_t unvisited(const HnswView& graph, std::uint32_t row, std::uint
                              std::uint32_t* rows, std::size_t count) {
     const std::uint32_t* link = graph.links + static_cast<std::size_t>(row) * graph.stride;
     const std::size_t first = count;
+#if TAMIS_TIER == 2
+    const __m512i none = _mm512_set1_epi32(-1), one = _mm512_set1_epi32(1);
+    for (std::size_t i = 0; i < graph.stride; i += 16) {
+        const __m512i to = _mm512_loadu_si512(link + i);
+        const __mmask16 there = _mm512_cmpneq_epi32_mask(to, none);
+        if (there == 0) break;
+        const __m512i at = _mm512_maskz_srli_epi32(there, to, 5);
+        const __m512i word =
+            _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, at, visited, 4);
+        const __m512i bit =
+            _mm512_maskz_sllv_epi32(there, one, _mm512_and_si512(to, _mm512_set1_epi32(31)));
+        const __mmask16 fresh = _mm512_mask_testn_epi32_mask(there, word, bit);
+        _mm512_storeu_si512(rows + count, _mm512_maskz_compress_epi32(fresh, to));
+        count += static_cast<std::size_t>(__builtin_popcount(fresh));
+    }
+    for (std::size_t i = first; i < count; ++i) {
+        visited[rows[i] / 64] |= std::uint64_t{1} << rows[i] % 64;
+        prefetch(codes_of(graph, rows[i]), code_width(graph.dims));
+    }
+#else
     for (std::size_t i = 0; i < graph.stride && link[i] != kNoLink; ++i) {
         std::uint64_t& word = visited[link[i] / 64];
         const std::uint64_t bit = std::uint64_t{1} << link[i] % 64;
@@ -127,7 +224,8 @@ inline std::size_t unvisited(const HnswView& graph, std::uint32_t row, std::uint
         word |= bit;
     }
     for (std::size_t i = first; i < count; ++i)
-        prefetch(vector_of(graph, rows[i]), graph.dims * sizeof(float));
+        prefetch(codes_of(graph, rows[i]), code_width(graph.dims));
+#endif
     return count;
 }
 
@@ -137,7 +235,7 @@ template <bool kFiltered>
 inline std::size_t grow_beam(const HnswView& graph, const HnswSearch& search,
                              const HnswScratch& scratch) {
     Beam<kFiltered> beam(search, scratch.beam);
-    const std::uint64_t start = descend(graph, search.query, scratch.rows);
+    const std::uint64_t start = descend(graph, scratch);
     std::memset(scratch.visited, 0, (graph.size / 64 + 1) * sizeof(std::uint64_t));
     scratch.visited[entry_row(start) / 64] |= std::uint64_t{1} << entry_row(start) % 64;
     beam.insert(start);
@@ -150,19 +248,53 @@ inline std::size_t grow_beam(const HnswView& graph, const HnswSearch& search,
             ++followed;
         }
         if (followed == 0) return beam.size();
-        score_rows(graph, search.query, scratch.rows, count, [&](std::uint32_t row, float score) {
-            const std::uint64_t entry = beam_entry(score, row);
-            if (!beam.takes(entry)) return;
+        code_keys(graph, scratch, count);
+        const std::size_t found = entries_upto(scratch, count, beam.last_key());
+        for (std::size_t i = 0; i < found; ++i) {
+            const std::uint64_t entry = scratch.found[i];
+            if (!beam.takes(entry)) continue;
             const std::size_t position = beam.insert(entry);
             next = position < next ? position : next;
-            prefetch(graph.links + static_cast<std::size_t>(row) * graph.stride,
+            prefetch(graph.links + static_cast<std::size_t>(entry_row(entry)) * graph.stride,
                      graph.stride * sizeof(std::uint32_t));
-        });
+        }
     }
+}
+
+// The allowed rows of the beam by their exact scores, in its place; returns how many.
+inline std::size_t rescore(const HnswView& graph, const HnswSearch& search, std::size_t length,
+                           const HnswScratch& scratch) {
+    constexpr std::size_t kRows = 4;  // hides the latency of one row's sum behind the others
+    const std::size_t bytes = graph.dims * sizeof(float);
+    std::uint32_t* rows = scratch.rows;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < length; ++i) {
+        rows[count] = entry_row(scratch.beam[i]);
+        count += search.allowed == nullptr || bit_at(search.allowed, rows[count]);
+    }
+    for (std::size_t i = 0; i < count && i < kAhead; ++i) prefetch(vector_of(graph, rows[i]), bytes);
+    for (std::size_t i = 0; i < count; i += kRows) {
+        const float* row[kRows];
+        float score[kRows];
+        const std::size_t block = count - i < kRows ? count - i : kRows;
+        for (std::size_t r = 0; r < kRows; ++r) {
+            row[r] = vector_of(graph, rows[i + (r < block ? r : 0)]);
+            if (i + r + kAhead < count) prefetch(vector_of(graph, rows[i + r + kAhead]), bytes);
+        }
+        dot_block<kRows>(row, search.query, graph.dims, score, 1);
+        // near their places by the codes: each is inserted near the end
+        for (std::size_t r = 0; r < block; ++r)
+            insert_entry(scratch.beam, i + r, beam_entry(score_key(score[r]), rows[i + r]));
+    }
+    return count;
 }
 
 std::size_t search_graph(const HnswView& graph, const HnswSearch& search,
                          const HnswScratch& scratch) {
-    return search.allowed == nullptr ? grow_beam<false>(graph, search, scratch)
-                                     : grow_beam<true>(graph, search, scratch);
+    encode_query(search.query, graph.dims, code_width(graph.dims),
+                 reinterpret_cast<QueryCode*>(scratch.query_codes));
+    const std::size_t length = search.allowed == nullptr
+                                   ? grow_beam<false>(graph, search, scratch)
+                                   : grow_beam<true>(graph, search, scratch);
+    return rescore(graph, search, length, scratch);
 }

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "codes.h"
 #include "hnsw.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -94,6 +95,7 @@ private:
                    text(dims) + " dimensions take " + text(dims * sizeof(float)));
         if (h.size > h.capacity || h.size >= kMostElements)
             refuse("holds " + text(h.size) + " elements, with room for " + text(h.capacity));
+        if (h.top_level > 255) refuse("has " + std::to_string(h.top_level) + " levels, at most 255 are possible");
         if (h.size > left_ / h.record_bytes)
             refuse("too short for the " + text(h.size) + " elements it declares");
         if (h.size > vectors)
@@ -194,7 +196,11 @@ private:
     // From elements, numbered as they were added, to rows.
     void name_by_row() {
         graph_.upper_at_.resize(view_.size);
-        for (std::size_t i = 0; i < view_.size; ++i) graph_.upper_at_[rows_[i]] = starts_[i];
+        graph_.levels_.resize(view_.size);
+        for (std::size_t i = 0; i < view_.size; ++i) {
+            graph_.upper_at_[rows_[i]] = starts_[i];
+            graph_.levels_[rows_[i]] = static_cast<std::uint8_t>(levels_[i]);
+        }
         for (std::uint32_t& link : graph_.upper_)
             if (link != kNoLink) link = rows_[link];
         for (std::size_t i = 0; i < view_.size * view_.stride; ++i)
@@ -233,7 +239,13 @@ HnswGraph::HnswGraph(const std::string& path, const float* vectors, std::size_t 
                      std::size_t dims)
     : level_(active_level()) {
     view_.vectors = vectors;
-    HnswReader(*this, path).read(count, dims);
+    if (is_graph_file(path))
+        read_graph_file(path, count, dims);
+    else
+        HnswReader(*this, path).read(count, dims);
+    std::uint8_t* codes = codes_.reserve<std::uint8_t>(view_.size * code_width(dims));
+    encode_rows(vectors, view_.size, dims, codes);
+    view_.codes = codes;
 }
 
 }  // namespace tamis

@@ -268,10 +268,12 @@ class HnswGraph:
     """Search in a graph that hnswlib 0.8 built and saved, in the inner-product space.
 
     HNSW: Malkov & Yashunin, TPAMI 2020; the file: hnswalg.h, HierarchicalNSW::saveIndex.
-    path: the file; vectors: float32[m, d], row r the vector of label r, which must be the indexed
-    ones bit for bit. The labels must be 0 ... size - 1, in any order; m may exceed size. The
-    vectors are kept by reference: do not write to them. Searching is thread safe, and the graph
-    keeps the level it was built at.
+    path: the file, or one that `save` wrote; vectors: float32[m, d], row r the vector of label r,
+    which must be the indexed ones bit for bit. The labels must be 0 ... size - 1, in any order; m
+    may exceed size. The graph is walked by vectors in codes of 8 bits, made at construction, with
+    one scale for all: they should be of about one length, as unit vectors are. The vectors are kept
+    by reference: do not write to those of the graph. Searching is thread safe, and the graph keeps
+    the level it was built at.
     OSError: the file cannot be read. ValueError: it is truncated, corrupted or of other vectors.
     """
 
@@ -284,6 +286,15 @@ class HnswGraph:
     def size(self) -> int:
         """How many rows are in the graph, those marked deleted among them."""
         return self._graph.size
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph, without its vectors, to a file that is read faster than hnswlib's.
+
+        Little-endian, parts filled up to 64 bytes: a header; links uint32[size, stride], filled up
+        with 2^32 - 1; uint8[size], levels above level 0; the lists at these, by row then level; and
+        uint64[ceil(size / 64)], rows not marked deleted, if some are. OSError: can't be written.
+        """
+        self._graph.save(os.fspath(path))
 
     def search(
         self,
@@ -300,9 +311,10 @@ class HnswGraph:
         rows met, long enough for max(ef, k) allowed ones but never longer than ``widest`` (0: the
         graph's size): rows that are not allowed lead the way and are no results. Time goes with
         the beam's length, about ef / selectivity; with a short ``widest`` rows may be missing.
+        What the beam holds in the end is scored exactly: as `dot_rows` does.
         Returns rows int32[q, k] and scores float32[q, k], best first, filled up with -1 and -inf
-        where fewer were found. Ties: lower row first; NaN comes after every number. Scores are
-        those of `dot_rows`; levels agree wherever their scores do.
+        where fewer were found. Ties: lower row first; NaN comes after every number. Levels find the
+        same rows, and agree in their order wherever their scores do.
         ValueError: k or widest is negative, ef below 1, bits too short.
         """
         return self._graph.search(queries, k, ef, bits, widest)

@@ -12,14 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
+from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 
-_P1 = 0x9E3779B185EBCA87
-_P2 = 0xC2B2AE3D27D4EB4F
-_P3 = 0x165667B19E3779F9
-_P4 = 0x85EBCA77C2B2AE63
-_P5 = 0x27D4EB2F165667C5
-_MASK = 0xFFFFFFFFFFFFFFFF
 _SALT = np.array(
     [
         0x47B6137B,
@@ -36,40 +31,6 @@ _SALT = np.array(
 MAX_LISTS = 32
 
 
-def _rotate(x: int, bits: int) -> int:
-    return (x << bits | x >> (64 - bits)) & _MASK
-
-
-def _round(accumulator: int, lane: int) -> int:
-    return _rotate((accumulator + lane * _P2) & _MASK, 31) * _P1 & _MASK
-
-
-def _xxh64(text: bytes) -> int:
-    length, at, h = len(text), 0, _P5
-    if length >= 32:
-        lanes = [(_P1 + _P2) & _MASK, _P2, 0, -_P1 & _MASK]
-        for at in range(0, length - 31, 32):
-            words = np.frombuffer(text, dtype="<u8", count=4, offset=at).tolist()
-            lanes = [_round(lane, word) for lane, word in zip(lanes, words, strict=True)]
-        at = length - length % 32
-        h = sum(_rotate(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True))
-        for lane in lanes:
-            h = ((h ^ _round(0, lane)) * _P1 + _P4) & _MASK
-    h = (h + length) & _MASK
-    for word in np.frombuffer(text, dtype="<u8", count=(length - at) // 8, offset=at).tolist():
-        h = (_rotate(h ^ _round(0, word), 27) * _P1 + _P4) & _MASK
-    at = length - length % 8
-    if length - at >= 4:
-        h ^= int.from_bytes(text[at : at + 4], "little") * _P1 & _MASK
-        h = (_rotate(h, 23) * _P2 + _P3) & _MASK
-        at += 4
-    for byte in text[at:]:
-        h = _rotate(h ^ (byte * _P5 & _MASK), 11) * _P1 & _MASK
-    h = (h ^ h >> 33) * _P2 & _MASK
-    h = (h ^ h >> 29) * _P3 & _MASK
-    return h ^ h >> 32
-
-
 def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
     check("data", data, np.uint8, 1)
     check("offsets", offsets, np.int64, 1)
@@ -78,7 +39,7 @@ def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uin
     bounds = np.concatenate([[0], offsets, [len(data)]])
     if (np.diff(bounds) < 0).any():
         raise ValueError(f"offsets: must ascend from 0 or more to at most {len(data)}")
-    hashes = [_xxh64(data[start:end].tobytes()) for start, end in pairwise(offsets)]
+    hashes = [hash_of(data[start:end].tobytes()) for start, end in pairwise(offsets)]
     return np.array(hashes, dtype=np.uint64)
 
 

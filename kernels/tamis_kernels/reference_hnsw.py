@@ -1,11 +1,10 @@
-"""The graph kernel in plain Python: reads hnswlib's file and walks it, one step at a time.
+"""The graph kernel in plain Python: reads a graph from its file and walks it, one step at a time.
 
 Arguments, results and errors are described on the public `HnswGraph` of `tamis_kernels`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_bits, check_k, check_length
+from tamis_kernels.reference_graph_file import MAGIC, StoredGraph
 
 _HEADER = np.dtype(
     [
@@ -33,7 +33,7 @@ _HEADER = np.dtype(
 )
 _ROUND = 4  # rows whose links are followed together, as in the native kernel
 
-Entry = tuple[bool, float, int]  # NaN, negated score, row: sorted, the best come first
+Entry = tuple[int, int]  # negated product of codes, row: sorted, the best come first
 
 
 @dataclass(slots=True)
@@ -54,13 +54,59 @@ class _Reader:
         return self.data[self.at - count : self.at]
 
 
+def codes_of(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+    """In 127 steps to the largest number of all; what is no number counts as 0."""
+    sizes = np.abs(vectors)
+    most = np.max(sizes, initial=0, where=np.isfinite(sizes))
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = vectors * (np.float32(127) / most if most > 1e-30 else np.float32(0))
+    scaled = np.where(np.abs(scaled) <= 127.5, scaled, 0)
+    codes: NDArray[np.int32] = np.rint(scaled).astype(np.int32)
+    return codes
+
+
+def _query_codes(query: NDArray[np.float32]) -> NDArray[np.int32]:
+    """As codes_of, with a scale of its own; one that is infinite anywhere is all 0."""
+    sizes = np.abs(query)
+    most = np.max(sizes, initial=0, where=~np.isnan(sizes))
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = query * (np.float32(127) / most if most > 1e-30 else np.float32(0))
+    codes: NDArray[np.int32] = np.rint(np.nan_to_num(scaled, nan=0.0)).astype(np.int32)
+    return codes
+
+
 class HnswGraph:
     def __init__(self, path: str, vectors: NDArray[np.float32]) -> None:
         check("vectors", vectors, np.float32, 2)
         self._vectors = vectors
-        reader = _Reader(Path(path).read_bytes())
+        data = Path(path).read_bytes()
+        if data.startswith(MAGIC):
+            stored = StoredGraph.parse(data, vectors)
+            self.size, self._top_level = stored.size, stored.top_level
+            self._entry, self._live = stored.entry, stored.live
+            self._links: list[list[list[int]]] = stored.links
+            self._stride, self._upper_stride = stored.stride, stored.upper_stride
+        else:
+            self._read_hnswlib(_Reader(data))
+        self._codes = codes_of(vectors[: self.size])
+
+    def save(self, path: str) -> None:
+        stored = StoredGraph(
+            size=self.size,
+            stride=self._stride,
+            upper_stride=self._upper_stride,
+            top_level=self._top_level,
+            entry=max(self._entry, 0),
+            links=self._links,
+            live=self._live,
+        )
+        Path(path).write_bytes(stored.content(self._vectors))
+
+    def _read_hnswlib(self, reader: _Reader) -> None:
         header = self._header(reader)
         self.size = int(header["size"])
+        self._stride = -(-int(header["links"]) // 16) * 16
+        self._upper_stride = int(header["upper_links"])
         self._top_level = int(header["top_level"]) if self.size else -1
         self._live = np.ones(self.size, np.bool_)
         labels, lists = self._level0(reader, header)
@@ -74,7 +120,7 @@ class HnswGraph:
             )
         # from elements, numbered as they were added, to rows: [row][level][link]
         self._entry = labels[entry] if self.size else -1
-        self._links: list[list[list[int]]] = [[] for _ in range(self.size)]
+        self._links = [[] for _ in range(self.size)]
         for element, levels in enumerate(upper):
             self._links[labels[element]] = [
                 [labels[link] for link in links] for links in (lists[element], *levels)
@@ -101,6 +147,8 @@ class HnswGraph:
             )
         if h["size"] > h["capacity"] or h["size"] >= 2**31:
             raise ValueError(f"holds {h['size']} elements, with room for {h['capacity']}")
+        if h["top_level"] > 255:
+            raise ValueError(f"has {h['top_level']} levels, at most 255 are possible")
         if h["size"] > reader.left // h["record_bytes"]:
             raise ValueError(f"too short for the {h['size']} elements it declares")
         if h["size"] > count:
@@ -190,39 +238,34 @@ class HnswGraph:
         ef = min(max(ef, k), self.size)
         widest = min(max(widest or self.size, ef), self.size)
         for q, query in enumerate(queries):
-            beam = self._beam(query, allowed, ef, widest)
-            found = [row for *_, row in beam if allowed[row]][:k]
-            rows[q, : len(found)] = found
-            scores[q, : len(found)] = self._products(query, found)
+            beam = self._beam(_query_codes(query), allowed, ef, widest)
+            found = np.array([row for _, row in beam if allowed[row]], np.int32)
+            # einsum rather than a BLAS product: equal rows give equal sums wherever they stand
+            products = np.einsum("md,d->m", self._vectors[found], query)
+            best = np.lexsort((found, -products))[:k]  # NaN last
+            rows[q, : len(best)] = found[best]
+            scores[q, : len(best)] = products[best]
         return rows, scores
 
-    def _products(self, query: NDArray[np.float32], rows: list[int]) -> NDArray[np.float32]:
-        # einsum rather than a BLAS product: equal rows then give equal sums wherever they stand
-        products: NDArray[np.float32] = np.einsum("md,d->m", self._vectors[rows], query)
-        return products
+    def _entries(self, query: NDArray[np.int32], rows: list[int]) -> list[Entry]:
+        products = self._codes[rows] @ query
+        return list(zip((-products).tolist(), rows, strict=True))
 
-    def _entries(self, query: NDArray[np.float32], rows: list[int]) -> list[Entry]:
-        products = self._products(query, rows).tolist()
-        return [
-            (True, 0.0, row) if math.isnan(product) else (False, -product, row)
-            for product, row in zip(products, rows, strict=True)
-        ]
-
-    def _descend(self, query: NDArray[np.float32]) -> Entry:
+    def _descend(self, query: NDArray[np.int32]) -> Entry:
         (best,) = self._entries(query, [self._entry])
         for level in range(self._top_level, 0, -1):
             before = None
             while best != before:
                 before = best
-                best = min([best, *self._entries(query, self._links[best[2]][level])])
+                best = min([best, *self._entries(query, self._links[best[1]][level])])
         return best
 
     def _beam(
-        self, query: NDArray[np.float32], allowed: NDArray[np.bool_], ef: int, widest: int
+        self, query: NDArray[np.int32], allowed: NDArray[np.bool_], ef: int, widest: int
     ) -> list[Entry]:
         """The best rows met, up to the ef-th allowed one and at most ``widest``."""
         beam = [self._descend(query)]
-        visited = {beam[0][2]}
+        visited = {beam[0][1]}
         followed: set[int] = set()
         while True:
             leaders = [row for *_, row in beam if row not in followed][:_ROUND]

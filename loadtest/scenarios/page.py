@@ -15,7 +15,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e3dc; --faint: #98a1ad; --paper: #14181e; --rule: #2f3742; --shade: #1b212a;
     --c0: #6fb3d2; --c1: #ef8060; --c2: #a3c76d; --c3: #c39be0; --c4: #e0b94f; } }
-body { background: var(--paper); color: var(--ink); margin: 0 auto; max-width: 68rem;
+body { background: var(--paper); color: var(--ink); margin: 0 auto; max-width: 86rem;
   padding: 2.5rem 1.5rem 5rem; font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.9rem; margin: 0 0 .2rem; } h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
 p { color: var(--faint); margin: .3rem 0 1rem; } .bad { color: var(--c1); }
@@ -30,11 +30,11 @@ svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 12px;
 svg text.title { font-weight: 600; font-size: 14px; } svg .guide { stroke: var(--rule); }
 svg .phase.p0 { fill: var(--shade); } svg .phase.p1 { fill: none; }
 svg .curve { fill: none; stroke-width: 1.8; }
-svg polyline.c0 { stroke: var(--c0); } svg text.c0 { fill: var(--c0); }
-svg polyline.c1 { stroke: var(--c1); } svg text.c1 { fill: var(--c1); }
-svg polyline.c2 { stroke: var(--c2); } svg text.c2 { fill: var(--c2); }
-svg polyline.c3 { stroke: var(--c3); } svg text.c3 { fill: var(--c3); }
-svg polyline.c4 { stroke: var(--c4); } svg text.c4 { fill: var(--c4); }
+svg polyline.c0 { stroke: var(--c0); } svg text.c0, svg circle.c0 { fill: var(--c0); }
+svg polyline.c1 { stroke: var(--c1); } svg text.c1, svg circle.c1 { fill: var(--c1); }
+svg polyline.c2 { stroke: var(--c2); } svg text.c2, svg circle.c2 { fill: var(--c2); }
+svg polyline.c3 { stroke: var(--c3); } svg text.c3, svg circle.c3 { fill: var(--c3); }
+svg polyline.c4 { stroke: var(--c4); } svg text.c4, svg circle.c4 { fill: var(--c4); }
 """
 
 
@@ -90,7 +90,7 @@ def _rows(rows: Sequence[Row]) -> str:
                 f"{row.rate:,.1f}",
                 *map(_ms, (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms, row.longest_ms)),
                 _counts(row.failures) or "none",
-                _counts(row.levels),
+                _counts(row.levels).replace("_", " "),
             )
             for row in rows
         ),
@@ -117,7 +117,7 @@ def _pairs(values: Mapping[str, str]) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _ms(value: float | None) -> str:

@@ -36,10 +36,7 @@ def curves(title: str, drawn: Sequence[Series], phases: Sequence[Phase]) -> str:
         marks.append(_text(_LEFT - 6, y(value) + 4, f"{value:.3g}", "end"))
         marks.append(_text(x(at), _HEIGHT - 14, f"{at:.3g} s", "middle"))
     for number, series in enumerate(drawn):
-        marks += [
-            f'<polyline class="curve c{number % 5}" points="{points}"/>'
-            for points in _pieces(series, x, y)
-        ]
+        marks += [_stroke(piece, f"c{number % 5}") for piece in _pieces(series, x, y)]
         marks.append(_text(_LEFT + 4 + 130 * number, 38, series.name, "start", f"c{number % 5}"))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
@@ -49,15 +46,23 @@ def curves(title: str, drawn: Sequence[Series], phases: Sequence[Phase]) -> str:
     )
 
 
-def _pieces(series: Series, x: Scale, y: Scale) -> list[str]:
+def _pieces(series: Series, x: Scale, y: Scale) -> list[list[tuple[float, float]]]:
     """The curve's points, broken where there is no value."""
-    pieces: list[list[str]] = [[]]
+    pieces: list[list[tuple[float, float]]] = [[]]
     for at, value in zip(series.at_s, series.values, strict=True):
         if value is None:
             pieces.append([])
         else:
-            pieces[-1].append(f"{x(at):.1f},{y(value):.1f}")
-    return [" ".join(piece) for piece in pieces if piece]
+            pieces[-1].append((x(at), y(value)))
+    return [piece for piece in pieces if piece]
+
+
+def _stroke(piece: Sequence[tuple[float, float]], colour: str) -> str:
+    """A line; a point alone would be none."""
+    if len(piece) == 1:
+        return f'<circle class="{colour}" cx="{piece[0][0]:.1f}" cy="{piece[0][1]:.1f}" r="1.6"/>'
+    points = " ".join(f"{at:.1f},{value:.1f}" for at, value in piece)
+    return f'<polyline class="curve {colour}" points="{points}"/>'
 
 
 def _phase(x: Scale, phase: Phase, number: int) -> str:

@@ -59,7 +59,7 @@ def figures(answers: Answers, phases: Sequence[Phase], rounds: int = 1) -> list[
 
 def curves(answers: Answers, end_s: float, points: int = 120) -> list[Series]:
     """Latency percentiles, rate and failures over the run, and degraded answers where there are."""
-    width = max(end_s / points, 0.25)
+    width = max(end_s / points, 0.5)
     edges = np.arange(0.0, end_s + width, width)
     at = tuple(float(edge) for edge in np.round(edges[:-1] + width / 2, 3))
     place = np.clip(np.digitize(answers.at_s, edges) - 1, 0, len(at) - 1)

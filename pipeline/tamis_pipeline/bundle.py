@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis_kernels import HnswGraph
 from tamis_pipeline.directory import replacing
 from tamis_pipeline.evaluation.markdown import markdown
 from tamis_pipeline.evaluation.page import page
@@ -156,7 +157,7 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     pq.write_table(parts.items, directory / fmt.ITEMS, compression="zstd")
     np.save(directory / fmt.VECTORS, parts.vectors)
     pairing = fmt.pairing_id(directory / fmt.VECTORS)
-    build_index(parts.vectors, parts.index, parts.seed).save_index(str(directory / fmt.INDEX))
+    _save_index(directory, (fmt.INDEX, fmt.INDEX_GRAPH), parts.vectors, parts)
     np.savez(directory / fmt.FEATURES, item_fields=parts.item_fields, item_dense=parts.item_dense)
     np.save(directory / fmt.POPULARITY, parts.popularity)
     _save(directory / fmt.ENCODER, pairing, parts.encoder)
@@ -192,6 +193,15 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     return manifest
 
 
+def _save_index(
+    directory: Path, files: tuple[str, str], vectors: Float32, parts: BundleParts
+) -> None:
+    """As hnswlib's file, and as the graph that servers read."""
+    index, graph = (directory / name for name in files)
+    build_index(vectors, parts.index, parts.seed).save_index(str(index))
+    HnswGraph(index, vectors).save(graph)
+
+
 def _entry(path: Path) -> fmt.FileEntry:
     return fmt.FileEntry(sha256=fmt.digest(path), bytes=path.stat().st_size)
 
@@ -208,8 +218,8 @@ def _write_manifest(directory: Path, manifest: fmt.Manifest) -> None:
 def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
     if parts.content is not None:
         np.save(directory / fmt.CONTENT, parts.content.vectors)
-        graph = build_index(parts.content.vectors, parts.index, parts.seed)
-        graph.save_index(str(directory / fmt.CONTENT_INDEX))
+        files = (fmt.CONTENT_INDEX, fmt.CONTENT_GRAPH)
+        _save_index(directory, files, parts.content.vectors, parts)
         if parts.content.clip is not None:
             (directory / fmt.CLIP).mkdir()
             for name in fmt.CLIP_FILES:

@@ -8,13 +8,14 @@ import logging
 import signal
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvloop
@@ -57,13 +58,13 @@ from tamis_server.domain.candidates import DegradationLevel, Source
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import BundleRejected, DependencyFailed
 from tamis_server.domain.ports import UserStateStore
-from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch
+from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch, no_variant
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.protection.admission import Admission
 from tamis_server.protection.quality import QualityFactor
-from tamis_server.rankers import deep_ranker, open_triton
+from tamis_server.rankers import deep_ranker, experiment, open_triton
 from tamis_server.settings import (
     BundleSettings,
     EventsSettings,
@@ -92,12 +93,13 @@ from tamis_server.transport.servicers import ServerStatus
 
 if TYPE_CHECKING:
     from tamis_server.adapters.remote.triton import TritonModel
+    from tamis_server.adapters.remote.triton_endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 _PIXEL = b"BM" + struct.pack("<8xIIIIHH28x", 54, 40, 1, 1, 1, 24)  # a black one, as BMP
 _STATE_S = 1.0  # the store has a time-out of its own
 _GRACE_S = 0.005  # a model's own time-out says more than ours, so it comes first
-_INLINE_S = 1.0  # budget of stages that can't wait for anything: the deadline bounds them
+_INLINE_S = 10.0  # budget of stages that can't wait for anything: the deadline bounds them
 
 
 def build_engine(
@@ -105,9 +107,12 @@ def build_engine(
     store: UserStateStore,
     settings: Settings,
     observer: StageObserver,
-    triton: TritonModel | None = None,
+    triton: Mapping[str, TritonModel] = MappingProxyType({}),
 ) -> Engine:
-    """Everything that answers requests from one bundle. Raises BundleRejected."""
+    """Everything that answers requests from one bundle. Raises BundleRejected.
+
+    triton: models on their servers, by the URL of the settings.
+    """
     columns = bundle.items.column("available").to_numpy(zero_copy_only=False)
     in_stock = np.zeros(bundle.rows, np.bool_)
     in_stock[: columns.shape[0]] = columns.astype(np.bool_)
@@ -252,11 +257,25 @@ def build_engine(
         return Measures(queries, encoded, quality.value)
 
     content = None if isinstance(encoder, str) else encoder
-    return Engine(_info(bundle), catalogue, recommend, related, search, live, content, measures)
+    running = experiment(settings.ranking)
+    return Engine(
+        _info(bundle),
+        catalogue,
+        recommend,
+        related,
+        search,
+        live,
+        content,
+        measures,
+        no_variant if running is None else running.variant,
+    )
 
 
 def _ranking(
-    bundle: Bundle, triton: TritonModel | None, light: NativeDeepFM, wanted: RankingSettings
+    bundle: Bundle,
+    triton: Mapping[str, TritonModel],
+    light: NativeDeepFM,
+    wanted: RankingSettings,
 ) -> Step[Ranking]:
     """By the model of the settings, else by the native one, else in the order of retrieval."""
     native = Step(Ranking(light), wanted.timeout_s, DegradationLevel.RETRIEVAL_ORDER)
@@ -462,8 +481,8 @@ class Application:
         await self._event_log.close()
         await self._live.stop()
         await self._stores.close()
-        if self._triton is not None:
-            await self._triton.close()
+        for model in self._triton.values():
+            await model.close()
         self._metrics.close()
 
     def _build(self, directory: Path) -> Engine:
@@ -541,23 +560,37 @@ class Application:
             "tamis_requests_wait", "before anybody looks at them", "s", lambda: admission.wait_s
         )
         metrics.counter("tamis_requests_refused", "as too many", lambda: float(admission.refused))
-        triton = self._triton
-        if triton is None:
+        models = {model.name: model for model in self._triton.values()}
+        if not models:
             return
+
+        def by_endpoint(read: Callable[[Endpoint], float]) -> Callable[[], Mapping[Any, float]]:
+            return lambda: {
+                (name, each.address): read(each)
+                for name, model in models.items()
+                for each in model.endpoints
+            }
+
+        labels = ("model", "endpoint")
         metrics.gauge(
             "tamis_ranker_endpoint_open",
             "1 where a server's breaker keeps calls away",
             "",
-            lambda: {each.address: float(not each.breaker.passes) for each in triton.endpoints},
-            ("endpoint",),
+            by_endpoint(lambda each: float(not each.breaker.passes)),
+            labels,
         )
         metrics.counter(
             "tamis_ranker_breaker_openings",
             "of a server's breaker",
-            lambda: {each.address: float(each.breaker.openings) for each in triton.endpoints},
-            ("endpoint",),
+            by_endpoint(lambda each: float(each.breaker.openings)),
+            labels,
         )
-        metrics.counter("tamis_ranker_hedges", "second tries", lambda: float(triton.hedges))
+        metrics.counter(
+            "tamis_ranker_hedges",
+            "second tries",
+            lambda: {name: float(model.hedges) for name, model in models.items()},
+            ("model",),
+        )
 
     def _bundle_info(self) -> Mapping[str, float]:
         return {self._engines.current.bundle.bundle_id: 1.0} if self._engines.swaps else {}

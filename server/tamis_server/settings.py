@@ -215,13 +215,48 @@ class SearchSettings(_Section):
 
 
 _MODEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[1-9][0-9]*)?"
+_RANKER = rf"^$|^onnx://{_MODEL}$|^triton://[^,/\s]+:\d+(,[^,/\s]+:\d+)*/{_MODEL}$"
+
+
+class VariantSettings(_Section):
+    """What some users' candidates are ranked by instead of ranking.url."""
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$")
+    url: str = Field("", pattern=_RANKER, description="as ranking.url")
+    share: float = Field(gt=0, le=1, description="of the users")
+
+
+class ExperimentSettings(_Section):
+    """An A/B test of rankers; users are divided by a hash of its name and their id."""
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$")
+    variants: tuple[VariantSettings, ...] = Field(
+        min_length=1, description="the rest of the users is the variant control, by ranking.url"
+    )
+
+    @field_validator("variants")
+    @classmethod
+    def _whole(cls, variants: tuple[VariantSettings, ...]) -> tuple[VariantSettings, ...]:
+        names = [variant.name for variant in variants]
+        if len({*names, "control"}) <= len(names):
+            raise PydanticCustomError(
+                "variants", "each needs a name of its own, and not control; they are {names}",
+                {"names": ", ".join(names)},
+            )  # fmt: skip
+        whole = sum(variant.share for variant in variants)
+        if whole > 1 + 1e-9:
+            raise PydanticCustomError(
+                "variants", "their shares make {whole}, at most 1 is allowed",
+                {"whole": f"{whole:g}"},
+            )  # fmt: skip
+        return variants
 
 
 class RankingSettings(_Section):
     candidates: int = Field(500, ge=1, le=10_000, description="candidates ranked, after filtering")
     url: str = Field(
         "",
-        pattern=rf"^$|^onnx://{_MODEL}$|^triton://[^,/\s]+:\d+(,[^,/\s]+:\d+)*/{_MODEL}$",
+        pattern=_RANKER,
         description="the model that ranks: onnx://model[:version] of the bundle, in this process, "
         "or triton://host:port[,host:port]/model[:version]; empty: the native DeepFM",
     )
@@ -234,6 +269,9 @@ class RankingSettings(_Section):
     )
     calls: int = Field(2, ge=1, le=64, description="runs of that model at once, for each server")
     users_per_call: int = Field(16, ge=1, le=64, description="requests that may share a run")
+    experiment: ExperimentSettings | None = Field(
+        None, description="other models for some of the users"
+    )
     objectives: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="weight of each objective in the score; empty: the bundle's own"
     )

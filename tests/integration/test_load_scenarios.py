@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios import ghz, locust, report
+from scenarios import DEMO, ghz, locust, report
 from scenarios.report import Report
 from scenarios.rpcs import RPCS
 from support.servers import server_process
@@ -49,6 +49,39 @@ def test_the_open_loop_measures_two_servers_by_turns(bundle: Path, tmp_path: Pat
         assert not total.failures
     (recommend,) = [row for row in reports[0].rows if row.rpc == "Recommend"]
     assert recommend.levels["full"] > 0
+
+
+def as_written(part: str) -> str:
+    """The command of docs/load-testing.md that has this in it."""
+    page = (ROOT / "docs" / "load-testing.md").read_text()
+    (found,) = [line for line in page.splitlines() if line.startswith("    ") and part in line]
+    return found.strip()
+
+
+def by_hand(part: str, target: str) -> str:
+    """What it prints, against a server of our own."""
+    command = as_written(part).replace("127.0.0.1:50051", target)
+    command = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    ran = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+@pytest.mark.skipif(not ghz.PROGRAM.is_file(), reason="ghz is not there: make tools")
+def test_ghz_runs_by_hand_as_the_page_says() -> None:
+    with server_process(DEMO, "--set", "server.access_log=false") as server:
+        assert "recommend.json" in by_hand("-m scenarios.data", server.target)
+        assert "[OK]" in by_hand(".tools/bin/ghz", server.target)
+
+
+@pytest.mark.skipif(not locust.installed(), reason="locust is not there: '.[loadtest]' has it")
+def test_locust_runs_by_hand_as_the_page_says() -> None:
+    with server_process(DEMO, "--set", "server.access_log=false") as server:
+        shown = by_hand("--headless", server.target)
+    assert "RelatedItems" in shown
+    assert "RuntimeError" not in shown
 
 
 def test_a_target_that_serves_another_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:

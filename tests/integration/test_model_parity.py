@@ -53,8 +53,8 @@ async def engine(shop: Bundle, url: str) -> AsyncIterator[Engine]:
     with TemporaryDirectory() as state:
         stores = open_stores(StateSettings(url=f"lmdb://{state}", fsync="never"))
         yield build_engine(shop, stores.users, settings, Recorder(), triton)
-        if triton is not None:
-            await triton.close()
+        for model in triton.values():
+            await model.close()
         await stores.close()
 
 

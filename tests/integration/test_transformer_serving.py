@@ -54,8 +54,8 @@ async def answered(bundle: Bundle, state: Path, url: str) -> Slate:
     slate = await engine.recommend.run(request("user-3", 20))
     assert slate.level is DegradationLevel.FULL, slate.causes
     assert len(slate.candidates) == 20
-    if triton is not None:
-        await triton.close()
+    for model in triton.values():
+        await model.close()
     await stores.close()
     return slate
 

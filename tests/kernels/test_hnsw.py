@@ -369,6 +369,123 @@ def test_an_upper_link_to_an_element_that_ends_below_is_refused(
     assert "at level 1, which that does not reach" in refused(tmp_path / "i", spoiled, vectors)
 
 
+@pytest.fixture(scope="module")
+def graph_file(directory: Path) -> tuple[Vectors, bytes, Path]:
+    """A graph with deleted rows, written by the reference."""
+    vectors, _ = clustered(8, 60, 5)
+    index = saved(directory / "deleting", vectors, deleted=(3, 59), m=4)
+    with tamis_kernels.with_level("reference"):
+        HnswGraph(index, vectors).save(directory / "graph")
+    return vectors, (directory / "graph").read_bytes(), index
+
+
+def test_a_graph_saved_is_the_graph_at_every_level(
+    graph_file: tuple[Vectors, bytes, Path], tmp_path: Path
+) -> None:
+    vectors, content, index = graph_file
+    path = tmp_path / "graph"
+    built = HnswGraph(index, vectors)
+    built.save(path)
+    assert path.read_bytes() == content
+    again = HnswGraph(path, np.concatenate([vectors, vectors]))
+    assert again.size == 60
+    again.save(path)
+    assert path.read_bytes() == content
+    bits = bits_of(np.arange(60) % 2 == 0)
+    for asked in ((vectors, 60, 60), (vectors, 5, 12), (vectors, 5, 12, bits, 20)):
+        for found, expected in zip(again.search(*asked), built.search(*asked), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_an_empty_graph_can_be_saved(tmp_path: Path) -> None:
+    none = np.zeros((0, 4), np.float32)
+    HnswGraph(saved(tmp_path / "index", none), none).save(tmp_path / "graph")
+    assert HnswGraph(tmp_path / "graph", none).size == 0
+
+
+def test_a_graph_that_cannot_be_written_is_an_os_error(
+    graph_file: tuple[Vectors, bytes, Path], tmp_path: Path
+) -> None:
+    vectors, _, index = graph_file
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        HnswGraph(index, vectors).save(tmp_path / "nowhere" / "graph")
+
+
+def test_a_graph_file_truncated_or_spoiled_anywhere_is_refused_or_searched_safely(
+    graph_file: tuple[Vectors, bytes, Path], tmp_path: Path
+) -> None:
+    vectors, content, _ = graph_file
+    path = tmp_path / "graph"
+    for length in {*range(0, len(content), 64), 63, len(content) - 1}:
+        assert refused(path, content[:length], vectors)
+    assert "64 bytes more than" in refused(path, content + bytes(64), vectors)
+    for offset in [*range(64), *range(64, len(content), 23)]:
+        for flipped in (0x01, 0x80, 0xFF):
+            spoiled = bytearray(content)
+            spoiled[offset] ^= flipped
+            path.write_bytes(spoiled)
+            try:
+                graph = HnswGraph(path, vectors)
+            except ValueError:
+                continue
+            rows, _ = graph.search(vectors[:3], 60, 60)
+            assert rows.max() < 60
+
+
+GROUND = 64 + 60 * 16 * 4  # header and links of level 0
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "value", "reason"),
+    [
+        (8, "<Q", 61, "holds 61 rows, there are 60 vectors"),
+        (16, "<Q", 6, "is of 6 dimensions, the vectors have 5"),
+        (24, "<Q", 24, "its header is not that of a graph"),
+        (24, "<Q", 1024, "too short for the 60 rows"),
+        (40, "<Q", 1, "is of other vectors"),
+        (56, "<i", 77, "entry point .* is not a row of level 77"),
+        (56, "<i", -1, "its header is not that of a graph"),
+        (60, "<I", 60, "entry point 60 is not a row of level"),
+        (64, "<I", 60, "row 0: links to 60 of 60"),
+        (GROUND, "<B", 200, "too short for the .* lists above level 0"),
+    ],
+)
+def test_what_is_wrong_with_a_graph_file_is_named(
+    graph_file: tuple[Vectors, bytes, Path],
+    tmp_path: Path,
+    offset: int,
+    form: str,
+    value: int,
+    reason: str,
+) -> None:
+    vectors, content, _ = graph_file
+    spoiled = bytearray(content)
+    struct.pack_into(form, spoiled, offset, value)
+    (tmp_path / "graph").write_bytes(spoiled)
+    with pytest.raises(ValueError, match=reason):
+        HnswGraph(tmp_path / "graph", vectors)
+
+
+def test_a_graph_of_other_vectors_is_refused(
+    graph_file: tuple[Vectors, bytes, Path], tmp_path: Path
+) -> None:
+    vectors, content, _ = graph_file
+    assert "is of other vectors" in refused(tmp_path / "graph", content, vectors + 1)
+
+
+@pytest.mark.parametrize("dims", [16, 48, 64, 80, 128])
+def test_codes_lose_next_to_no_recall(tmp_path: Path, dims: int) -> None:
+    vectors, _ = clustered(dims, 2000, dims)
+    path = saved(tmp_path / "index", vectors)
+    queries, everything = vectors[:40].copy(), np.ones(2000, np.bool_)
+    index = hnswlib.Index(space="ip", dim=dims)
+    index.load_index(str(path))
+    index.set_ef(60)
+    theirs = recall(vectors, queries, everything, index.knn_query(queries, k=20)[0])
+    rows, _ = HnswGraph(path, vectors).search(queries, 20, 60)
+    assert recall(vectors, queries, everything, rows) > theirs - 0.01
+
+
 def test_an_index_of_other_vectors_or_of_other_dimensions_is_refused(
     small: tuple[Vectors, bytes], tmp_path: Path
 ) -> None:

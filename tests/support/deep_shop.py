@@ -92,10 +92,10 @@ async def deep_shop(
         protection=ProtectionSettings(target_s=DEADLINE_S),  # the faults are the ranker's
     )
     stores = open_stores(StateSettings(url=f"lmdb://{bundle}-state", fsync="never"))
-    triton = open_triton(settings.ranking)
-    assert triton is not None
+    models = open_triton(settings.ranking)
+    triton = models[url]
     try:
-        engine = build_engine(load(bundle), stores.users, settings, Recorder(), triton)
+        engine = build_engine(load(bundle), stores.users, settings, Recorder(), models)
         yield DeepShop(engine, triton)
     finally:
         await triton.close()

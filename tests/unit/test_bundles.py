@@ -19,7 +19,11 @@ from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import load, verify
 from tamis_server.domain.errors import BundleRejected
 
-OPTIONAL = (*(name for group in fmt.TOGETHER for name in group), fmt.NEIGHBOURS)
+GRAPHS = {fmt.INDEX: fmt.INDEX_GRAPH, fmt.CONTENT_INDEX: fmt.CONTENT_GRAPH}
+OPTIONAL = (
+    *(name for group in fmt.TOGETHER for name in group),
+    *(fmt.NEIGHBOURS, *GRAPHS.values()),
+)
 MODEL = "models/deepfm/1/model.onnx"
 
 
@@ -59,6 +63,7 @@ def reseal(directory: Path, **changes: object) -> None:
             sha256=fmt.digest(directory / name), bytes=(directory / name).stat().st_size
         )
         for name in manifest["files"]
+        if (directory / name).exists()
     }
     manifest["files"] = {name: entry.model_dump() for name, entry in files.items()}
     manifest["bundle_id"] = fmt.bundle_id(manifest["name"], files)
@@ -93,7 +98,7 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
 def test_a_bundle_may_have_no_more_than_it_must(tmp_path: Path) -> None:
     manifest = write_bundle(replace(random_parts(items=50), neighbours=None), tmp_path / "least")
     loaded = load(tmp_path / "least", spare=5)
-    assert {*manifest.files} == {*fmt.FILES}
+    assert {*manifest.files} == {*fmt.FILES, fmt.INDEX_GRAPH}
     assert (loaded.content, loaded.item_tower) == (None, None)
     assert loaded.neighbours.rows.shape == (0, 0)
 
@@ -216,13 +221,41 @@ def test_a_model_of_another_training_run_is_refused(bundle: Path, other: Path, n
     assert "not one training run" in error.reason
 
 
-@pytest.mark.parametrize("name", [fmt.INDEX, fmt.CONTENT_INDEX])
+@pytest.mark.parametrize("name", GRAPHS)
 def test_an_index_of_other_vectors_is_refused(bundle: Path, other: Path, name: str) -> None:
+    (bundle / GRAPHS[name]).unlink()
     shutil.copy(other / name, bundle / name)
     reseal(bundle)
     error = refusal(bundle)
     assert error.file == name
     assert "its vector is not that of row 0" in error.reason
+
+
+@pytest.mark.parametrize("name", GRAPHS.values())
+def test_a_graph_of_other_vectors_is_refused(bundle: Path, other: Path, name: str) -> None:
+    shutil.copy(other / name, bundle / name)
+    reseal(bundle)
+    error = refusal(bundle)
+    assert error.file == name
+    assert error.reason == "is of other vectors"
+
+
+@pytest.mark.parametrize("spare", [0, 7])
+def test_a_bundle_without_graphs_finds_the_same(bundle: Path, spare: int) -> None:
+    def found() -> list[np.ndarray]:
+        loaded = load(bundle, spare)
+        assert loaded.content is not None
+        return [
+            *loaded.index.search(loaded.vectors[:9].copy(), 20, 30),
+            *loaded.content.index.search(loaded.content.vectors[:9].copy(), 20, 30),
+        ]
+
+    by_graph = found()
+    for name in GRAPHS.values():
+        (bundle / name).unlink()
+    reseal(bundle)
+    for one, other in zip(found(), by_graph, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def poison_vectors(directory: Path) -> None:

@@ -51,7 +51,8 @@ def evaluate(
     kind: str, source: Path, directory: Path, progress: Progress
 ) -> dict[str, float | int | list[dict[str, float | str]]]:
     """Recall of partners among the items that ``build`` held out, in both directions, beside
-    chance, colours alone and what equal texts leave possible. Raises DatasetRejected."""
+    chance, colours alone and what equal texts leave possible; where pictures of other items are
+    among them, once more of those that are new. Raises DatasetRejected."""
     try:
         facts = json.loads((directory / TRAINING).read_text())
     except (OSError, ValueError):
@@ -70,21 +71,22 @@ def evaluate(
     paths = [given.paths[row] for row in np.flatnonzero(parts.test).tolist()]
     clip = Clip.load(directory)
     colour_of = retrieval.ridge(retrieval.words(shown_texts), retrieval.colours(shown_pixels))
-    rows = retrieval.table(
-        {
-            "colours": (
-                normalised(colour_of(retrieval.words(texts))),
-                retrieval.colours(pixels),
-            ),
-            "clip": (clip.texts(texts), _images(clip, paths)),
-            "ceiling": (_one_hot(texts), _one_hot(texts)),
-        }
+    colours = retrieval.Way(
+        normalised(colour_of(retrieval.words(texts))), retrieval.colours(pixels)
     )
+    found = retrieval.Way(clip.texts(texts), _images(clip, paths))
+    ways = {"colours": colours, "clip": found}
+    met = {picture.tobytes() for picture in shown_pixels}
+    new = np.array([picture.tobytes() not in met for picture in pixels])
+    if new.any() and not new.all():
+        ways["clip, new pictures"] = replace(found, asked=new)
+    ways["ceiling"] = retrieval.Way(_one_hot(texts), _one_hot(texts))
     return {
         "items": len(given.texts),
         "held out": len(texts),
         "with the text of another": len(texts) - len(set(texts)),
-        "rows": rows,
+        "with a picture met in training": int((~new).sum()),
+        "rows": retrieval.table(ways),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from tamis_server.bundles.clip import normalised
 
 Float32 = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 KS = (1, 5, 10)
 SIDES = ("text to image", "image to text")
@@ -20,16 +22,22 @@ WORD_SLOTS = 4_096
 _BINS = (8, 4, 4)
 
 
-def recalls(queries: Float32, gallery: Float32, ks: Sequence[int]) -> dict[int, float]:
+def recalls(
+    queries: Float32, gallery: Float32, ks: Sequence[int], asked: Mask | None = None
+) -> dict[int, float]:
     """Share of queries [n, c] whose partner, the row of the same number in gallery [n, c], is
-    among the k nearest by inner product; of equally near ones half come before it."""
+    among the k nearest by inner product; of equally near ones half come before it.
+
+    asked: bool[n], which queries count; all where not given.
+    """
     better = np.empty(queries.shape[0])
     for start in range(0, queries.shape[0], 512):
         scores = queries[start : start + 512] @ gallery.T
         own = scores[np.arange(scores.shape[0]), start + np.arange(scores.shape[0])][:, None]
         ties = (scores == own).sum(axis=1) - 1
         better[start : start + 512] = (scores > own).sum(axis=1) + ties / 2
-    return {k: float((better < k).mean()) for k in ks}
+    counted = better if asked is None else better[asked]
+    return {k: float((counted < k).mean()) for k in ks}
 
 
 def words(texts: Sequence[str]) -> Float32:
@@ -64,19 +72,30 @@ def ridge(inputs: Float32, outputs: Float32, penalty: float = 1.0) -> Callable[[
     return lambda x: (x - mean_in) @ matrix + mean_out
 
 
-def table(ways: Mapping[str, tuple[Float32, Float32]]) -> list[dict[str, float | str]]:
-    """A row for chance and one for each way: (texts, pictures) float32[n, c], partners in rows of
-    the same number."""
-    n = next(iter(ways.values()))[0].shape[0]
+@dataclass(frozen=True, slots=True)
+class Way:
+    """texts and pictures float32[n, c], partners in rows of the same number; asked: ``recalls``."""
+
+    texts: Float32
+    pictures: Float32
+    asked: Mask | None = None
+
+
+def table(ways: Mapping[str, Way]) -> list[dict[str, float | str]]:
+    """A row for chance and one for each way, all of the same n."""
+    n = next(iter(ways.values())).texts.shape[0]
     rows: list[dict[str, float | str]] = [
         {"way": "chance", **{f"{side} R@{k}": min(k / n, 1.0) for side in SIDES for k in KS}}
     ]
-    for way, (texts, images) in ways.items():
-        both = (recalls(texts, images, KS), recalls(images, texts, KS))
+    for name, way in ways.items():
+        both = (
+            recalls(way.texts, way.pictures, KS, way.asked),
+            recalls(way.pictures, way.texts, KS, way.asked),
+        )
         found = {
             f"{side} R@{k}": each[k] for side, each in zip(SIDES, both, strict=True) for k in KS
         }
-        rows.append({"way": way, **found})
+        rows.append({"way": name, **found})
     return rows
 
 

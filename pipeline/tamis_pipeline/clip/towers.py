@@ -3,15 +3,17 @@
 ``Ops`` is what they are made of: ``JaxOps`` trains them, ``export.OnnxOps`` writes them down.
 
 Vision: a residual network without normalisation layers (Brock et al., ICLR 2021: standardised,
-scaled kernels), so that what is exported is convolutions and nothing else. Text: word pieces,
-pooled by how much each matters (additive attention, Bahdanau et al., ICLR 2015), and a residual
-layer: titles of products are short, and the order of their words says little.
+scaled kernels), so that what is exported is convolutions and nothing else; every stage after the
+first says what it saw, so that colours and patterns need not get through all of it. Text: word
+pieces, pooled by how much each matters (additive attention, Bahdanau et al., ICLR 2015), and a
+residual layer: titles of products are short, and the order of their words says little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -28,19 +30,19 @@ NOTHING = -1e9
 
 @dataclass(frozen=True, slots=True)
 class ClipConfig:
-    """dim: width of the vectors; channels: of the vision tower, each at half the size of the one
-    before; pieces: most word pieces in the vocabulary; dropout: share of a text's pieces left out;
-    shift: pixels by which a picture is moved; patience: epochs without gain."""
+    """dim: width of the vectors; channels: of the vision tower, at least two, each at half the size
+    of the one before; pieces: most word pieces in the vocabulary; dropout: share of a text's pieces
+    left out; shift: pixels by which a picture is moved; patience: epochs without gain."""
 
     dim: int = 128
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    channels: tuple[int, ...] = (24, 48, 96, 192)
     image_size: int = 64
     width: int = 128
     pieces: int = 4_000
     max_tokens: int = 32
     batch: int = 256
     epochs: int = 40
-    patience: int = 6
+    patience: int = 10
     rate: float = 2e-3
     decay: float = 0.05
     dropout: float = 0.15
@@ -74,15 +76,16 @@ class Ops(Protocol[V]):
 
 def see(ops: Ops[V], w: Mapping[str, V], pixels: V, stages: int) -> V:
     """[n, dim] of pictures [n, size, size, 3] (in a graph: [n, 3, size, size])."""
-    x = pixels
-    for stage in range(stages):
+    x = ops.relu(ops.convolve(pixels, w["down0"], w["down0_bias"], 2))
+    seen: list[V] = []
+    for stage in range(1, stages):
         x = ops.relu(ops.convolve(x, w[f"down{stage}"], w[f"down{stage}_bias"], 2))
-        if stage:
-            y = ops.relu(ops.convolve(x, w[f"in{stage}"], w[f"in{stage}_bias"], 1))
-            y = ops.relu(ops.convolve(y, w[f"mid{stage}"], w[f"mid{stage}_bias"], 1))
-            y = ops.convolve(y, w[f"out{stage}"], w[f"out{stage}_bias"], 1)
-            x = ops.relu(ops.add(x, y))
-    return ops.dense(ops.spatial_mean(x), w["vision_head"])
+        y = ops.relu(ops.convolve(x, w[f"in{stage}"], w[f"in{stage}_bias"], 1))
+        y = ops.relu(ops.convolve(y, w[f"mid{stage}"], w[f"mid{stage}_bias"], 1))
+        y = ops.convolve(y, w[f"out{stage}"], w[f"out{stage}_bias"], 1)
+        x = ops.relu(ops.add(x, y))
+        seen.append(ops.dense(ops.spatial_mean(x), w[f"head{stage}"]))
+    return reduce(ops.add, seen)
 
 
 def read(ops: Ops[V], w: Mapping[str, V], ids: V, mask: V) -> V:
@@ -151,8 +154,8 @@ def initial(config: ClipConfig, pieces: int, seed: int) -> Params:
             kernel(f"in{stage}", 1, after, after // 2, 1.0)
             kernel(f"mid{stage}", 3, after // 2, after // 2, 1.0)
             kernel(f"out{stage}", 1, after // 2, after, 0.2)  # at first the way around counts most
+            normal(f"head{stage}", after, config.dim, scale=sum(config.channels[1:]) ** -0.5)
         before = after
-    normal("vision_head", before, config.dim, scale=before**-0.5)
     width = config.width
     normal("pieces", pieces, width, scale=0.1)
     normal("attend", width, width // 2, scale=width**-0.5)

@@ -20,7 +20,9 @@ def embed(
     source: Annotated[Path, typer.Option("--input", help="Directory of the data set.")],
     encoder: Annotated[
         str,
-        typer.Option(help="onnx:DIRECTORY, onnx:NAME of a published pair, transformers:NAME."),
+        typer.Option(
+            help="onnx:DIRECTORY, onnx:demo-shop, onnx:NAME of a published pair, transformers:NAME."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Directory of the content to write.")],
     dataset: Annotated[str, typer.Option(help="Which format the data set has.")] = "own",

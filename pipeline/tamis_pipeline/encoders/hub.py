@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tamis_pipeline.directory import replacing
-from tamis_pipeline.encoders.port import DEFAULT_PAIR, EncoderRejected
+from tamis_pipeline.encoders.port import DEFAULT_PAIR, DEMO_SHOP, EncoderRejected
 from tamis_server.bundles.clip import CARD, TEXT, TOKENIZER, VISION, write_card
 from tamis_server.bundles.pictures import PREPROCESSOR, Preprocessing
 
@@ -41,8 +41,8 @@ def fetch(name: str, cache: Path | None = None) -> Path:
             if found.endswith("-text") and f"{found.removesuffix('-text')}-vision" in images
         )
         raise EncoderRejected(
-            f"encoder onnx:{name}: neither a directory nor a pair that fastembed knows; "
-            f"there are {', '.join(known)}"
+            f"encoder onnx:{name}: neither a directory nor {DEMO_SHOP} nor a pair that fastembed "
+            f"knows; there are {', '.join(known)}"
         )
     store = define_cache_dir(None if cache is None else str(cache))
     out = store / "tamis" / name.replace("/", "--")

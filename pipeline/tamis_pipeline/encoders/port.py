@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +18,10 @@ Float32 = npt.NDArray[np.float32]
 
 DEFAULT_PAIR = "Qdrant/clip-ViT-B-32"
 DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
+DEMO_SHOP = "demo-shop"  # the CLIP that comes with the package, of `make demo-clip`
 ROUTES = (
-    f"onnx:DIRECTORY, onnx:NAME (of a pair on the hub; without it {DEFAULT_PAIR}), "
+    f"onnx:DIRECTORY, onnx:{DEMO_SHOP}, "
+    f"onnx:NAME (of a pair on the hub; without it {DEFAULT_PAIR}), "
     f"transformers:NAME_OR_DIRECTORY (without it {DEFAULT_CHECKPOINT})"
 )
 
@@ -65,13 +68,21 @@ def open_encoder(name: str, providers: Sequence[str] = CPU, threads: int = 0) ->
     """
     route, _, which = name.partition(":")
     if route == "onnx":
-        from tamis_pipeline.encoders import hub  # noqa: PLC0415 one route needs not the other's
-        from tamis_pipeline.encoders.towers import OnnxEncoder  # noqa: PLC0415
+        from tamis_pipeline.encoders.towers import OnnxEncoder  # noqa: PLC0415 see below
 
-        directory = Path(which) if which and Path(which).is_dir() else hub.fetch(which)
-        return OnnxEncoder(directory, providers, threads)
+        return OnnxEncoder(_directory(which), providers, threads)
     if route == "transformers":
         from tamis_pipeline.encoders.huggingface import HuggingFaceEncoder  # noqa: PLC0415
 
         return HuggingFaceEncoder(which or DEFAULT_CHECKPOINT)
     raise EncoderRejected(f"encoder {name!r}: no such route; there are {ROUTES}")
+
+
+def _directory(which: str) -> Path:
+    if which == DEMO_SHOP:
+        return Path(str(files("tamis_pipeline.shop") / "clip"))
+    if which and Path(which).is_dir():
+        return Path(which)
+    from tamis_pipeline.encoders import hub  # noqa: PLC0415 one way needs not what others need
+
+    return hub.fetch(which)

@@ -83,8 +83,7 @@ def verify(directory: Path) -> fmt.Manifest:
 def load(directory: Path, spare: int = 0) -> Bundle:
     """Verify and load a bundle. Raises BundleRejected with the file and the reason."""
     manifest = verify(directory)
-    vectors = _array(directory, fmt.VECTORS)
-    _check_array(fmt.VECTORS, vectors, (manifest.items, manifest.dim), np.float32)
+    vectors = _vectors(directory, fmt.VECTORS, manifest.items, manifest.dim, spare)
     features = _arrays(directory, fmt.FEATURES, ("item_fields", "item_dense"))
     bundle = Bundle(
         directory=directory,
@@ -93,13 +92,13 @@ def load(directory: Path, spare: int = 0) -> Bundle:
         items=_table(directory, fmt.ITEMS),
         users=_table(directory, fmt.USERS),
         vectors=vectors,
-        index=_index(directory, fmt.INDEX, manifest, vectors),
+        index=_index(directory, (fmt.INDEX_GRAPH, fmt.INDEX), manifest, vectors),
         item_fields=features["item_fields"],
         item_dense=features["item_dense"],
         popularity=_array(directory, fmt.POPULARITY),
         encoder=_arrays(directory, fmt.ENCODER, (*fmt.ENCODER_ARRAYS, "pairing_id")),
         ranker=_arrays(directory, fmt.RANKER, (*fmt.RANKER_ARRAYS, "pairing_id")),
-        content=_content(directory, manifest),
+        content=_content(directory, manifest, spare),
         item_tower=_optional(directory, manifest, fmt.ITEM_TOWER, ("pairing_id",)),
         neighbours=_neighbours(directory, manifest),
     )
@@ -108,11 +107,20 @@ def load(directory: Path, spare: int = 0) -> Bundle:
     return _with_spare(bundle, spare) if spare else bundle
 
 
-def _content(directory: Path, manifest: fmt.Manifest) -> Content | None:
+def _vectors(
+    directory: Path, name: str, items: int, dim: int, spare: int
+) -> npt.NDArray[np.float32]:
+    """Mapped; with room for spare ones copied, before a graph refers to them: the copy alone is
+    then read."""
+    vectors = _array(directory, name)
+    _check_array(name, vectors, (items, dim), np.float32)
+    return _longer(vectors, spare) if spare else vectors
+
+
+def _content(directory: Path, manifest: fmt.Manifest, spare: int) -> Content | None:
     if manifest.content is None:
         return None
-    vectors = _array(directory, fmt.CONTENT)
-    _check_array(fmt.CONTENT, vectors, (manifest.items, manifest.content.dim), np.float32)
+    vectors = _vectors(directory, fmt.CONTENT, manifest.items, manifest.content.dim, spare)
     squares = np.einsum("nc,nc->n", vectors, vectors)
     strange = np.flatnonzero((squares > 0) & (np.abs(squares - 1) > _UNIT))
     if strange.shape[0]:
@@ -122,7 +130,7 @@ def _content(directory: Path, manifest: fmt.Manifest) -> Content | None:
     return Content(
         spec=manifest.content,
         vectors=vectors,
-        index=_index(directory, fmt.CONTENT_INDEX, manifest, vectors),
+        index=_index(directory, (fmt.CONTENT_GRAPH, fmt.CONTENT_INDEX), manifest, vectors),
         clip=directory / fmt.CLIP if manifest.has_clip else None,
     )
 
@@ -147,20 +155,15 @@ def _neighbours(directory: Path, manifest: fmt.Manifest) -> Neighbours:
 
 
 def _with_spare(bundle: Bundle, spare: int) -> Bundle:
-    content = bundle.content
-    if content is not None:
-        content = replace(content, vectors=_longer(content.vectors, spare))
     encoder = dict(bundle.encoder)
     encoder["history_table"] = _longer(encoder["history_table"].astype(np.float32), spare)
     return replace(
         bundle,
         rows=bundle.manifest.items + spare,
-        vectors=_longer(bundle.vectors, spare),
         item_fields=_longer(bundle.item_fields, spare),
         item_dense=_longer(bundle.item_dense, spare),
         popularity=_longer(bundle.popularity, spare),
         encoder=encoder,
-        content=content,
         neighbours=bundle.neighbours.with_spare(spare),
     )
 
@@ -201,9 +204,11 @@ def _table(directory: Path, name: str) -> pa.Table:
 
 
 def _index(
-    directory: Path, name: str, manifest: fmt.Manifest, vectors: npt.NDArray[Any]
+    directory: Path, names: tuple[str, ...], manifest: fmt.Manifest, vectors: npt.NDArray[Any]
 ) -> HnswGraph:
-    """The graph over ``vectors``, which it checks to be the indexed ones."""
+    """The graph over ``vectors``, which it checks to be the indexed ones; from the first of these
+    files that the bundle has."""
+    name = next(name for name in names if name in manifest.files)
     try:
         index = HnswGraph(directory / name, vectors)
     except (OSError, ValueError, TypeError) as error:

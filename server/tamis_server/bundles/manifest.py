@@ -22,9 +22,11 @@ Those are in every bundle. Others are there or not, as the file table says; a fi
 name is no part of the bundle and is never read:
 
 ==================  ================================================================================
+index.graph         the graph of index.hnsw by row (``tamis_kernels.HnswGraph.save``): what a server
+                    reads where it is there, in a fraction of the time
 content.npy         float32[items, c]: what CLIP makes of each item's text and picture, fused; unit
                     rows, a zero row where there was nothing to encode. With ``manifest.content``.
-content.hnsw        as index.hnsw, over content.npy
+content.hnsw        as index.hnsw, over content.npy; content.graph: as index.graph
 clip/               the towers that made content.npy, for queries and new items (``bundles.clip``)
 item_tower.npz      places items that training did not meet (``bundles.item_tower``)
 vocabulary.json     what the item tower and the fields know of attributes and words
@@ -62,8 +64,10 @@ REPORT_TEXT = "report.md"
 REPORT_PAGE = "report.html"
 FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
 
+INDEX_GRAPH = "index.graph"
 CONTENT = "content.npy"
 CONTENT_INDEX = "content.hnsw"
+CONTENT_GRAPH = "content.graph"
 CLIP = "clip"
 ITEM_TOWER = "item_tower.npz"
 VOCABULARY = "vocabulary.json"
@@ -83,7 +87,10 @@ CLIP_FILES = tuple(
 TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
 _MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 _OPTIONAL = frozenset(
-    {*(name for group in TOGETHER for name in group), NEIGHBOURS, REPORT_TEXT, REPORT_PAGE}
+    {
+        *(name for group in TOGETHER for name in group),
+        *(INDEX_GRAPH, CONTENT_GRAPH, NEIGHBOURS, REPORT_TEXT, REPORT_PAGE),
+    }
 )
 
 # With e = the width of events, h heads, l events at most, s slots of context. The function they

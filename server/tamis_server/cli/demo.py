@@ -139,7 +139,8 @@ def _next_steps(console: Console, target: str, user_id: str) -> None:
         f"\nCall it:\n"
         f'  grpcurl -plaintext -d \'{{"user_id": "{user_id}", "page_size": 5}}\' \\\n'
         f"    {target} tamis.v1.RecommendService/Recommend\n"
-        f"  tamis recommend {user_id} --target {target}\n\n"
+        f"  tamis recommend {user_id} --target {target}\n"
+        f'  tamis search "red summer dress" --target {target}\n\n'
         f"  from tamis_client import TamisClient\n"
         f'  with TamisClient("{target}") as client:\n'
         f'      print(client.recommend(user_id="{user_id}", page_size=5))',

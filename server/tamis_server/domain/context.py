@@ -159,7 +159,7 @@ class RequestContext:
     The last block is filled in by preparations; a stage that needs one of them and finds it
     missing works without it (a cold user has no query vector). ``query`` float32[d] is of the user,
     ``sought_vector`` float32[c] of what is searched for. ``met``: a bit for each row that the
-    user surely met, uint64[ceil(rows / 64)].
+    user surely met, uint64[ceil(rows / 64)]. ``variant``: of the experiment; "": none runs.
     """
 
     request_id: str
@@ -172,6 +172,7 @@ class RequestContext:
     device: str = ""
     locale: str = ""
     region: str = ""
+    variant: str = ""
     predicates: tuple[Predicate, ...] = ()
     excluded: Rows = field(default_factory=lambda: NO_ROWS)
     anchors: Rows = field(default_factory=lambda: NO_ROWS)

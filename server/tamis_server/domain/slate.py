@@ -39,6 +39,7 @@ class Slate:
     causes: tuple[Cause, ...] = ()
     shortfall: Shortfall = Shortfall.NONE
     trace: tuple[StageTrace, ...] = ()
+    variant: str = ""
 
     @property
     def level(self) -> DegradationLevel:

@@ -63,8 +63,16 @@ class Answers(Protocol):
     async def run(self, ctx: RequestContext) -> Slate: ...
 
 
+def no_variant(_: str) -> str:
+    """Of whoever it is, where no experiment runs."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
+    """variant_of: which variant of the experiment a user's requests get, by the user's id; "" where
+    there is none."""
+
     bundle: BundleInfo
     catalogue: Catalogue
     recommend: Funnel
@@ -73,6 +81,7 @@ class Engine:
     live: LiveChanges
     content: ContentEncoder | None
     measures: Callable[[], Measures]
+    variant_of: Callable[[str], str] = no_variant
 
 
 class NoSearch:

@@ -101,6 +101,7 @@ class Funnel:
             causes=(*run.causes, *batch.causes),
             shortfall=_shortfall(ctx, batch),
             trace=tuple(run.traces),
+            variant=ctx.variant,
         )
         self._observer.answered(slate)
         return slate

@@ -53,6 +53,9 @@ class Metrics:
         self._degradations = self._count(
             "tamis_degradations", "what failed and what that cost", ("stage", "level")
         )
+        self._variants = self._count(
+            "tamis_variant_answers", "of the running experiment", ("variant", "level")
+        )
         self._stores = self.histogram(
             "tamis_state_duration_seconds",
             "of store operations",
@@ -78,6 +81,8 @@ class Metrics:
 
     def answered(self, slate: Slate) -> None:
         """What was wrong with one answer. Implements StageObserver."""
+        if slate.variant:
+            self._variants.add(1, slate.variant, slate.level.name.lower())
         for cause in slate.causes:
             self._degradations.add(1, cause.stage, cause.level.name.lower())
 

@@ -64,6 +64,7 @@ def to_context(
     now: float,
     anchors: Rows = NO_ROWS,
     sought: Depiction | None = None,
+    variant: str = "",
 ) -> RequestContext:
     """A validated request as the funnel wants it; excluded ids that are unknown become -1."""
     context = request.context
@@ -79,6 +80,7 @@ def to_context(
         device=context.device,
         locale=context.locale,
         region=context.region,
+        variant=variant,
         predicates=tuple(_predicate(predicate) for predicate in request.predicates),
         excluded=catalogue.rows(list(excluded)) if excluded else NO_ROWS,
         anchors=anchors,

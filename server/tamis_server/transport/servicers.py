@@ -129,11 +129,17 @@ async def _recommend(
     validation.check_recommend(request, engine.catalogue.attributes)
     slate = await engine.recommend.run(
         mapping.to_context(
-            request, engine.catalogue, request_id=request_id, deadline=deadline, now=time.time()
+            request,
+            engine.catalogue,
+            request_id=request_id,
+            deadline=deadline,
+            now=time.time(),
+            variant=engine.variant_of(request.user_id),
         )
     )
     return pb.RecommendResponse(
         items=mapping.to_recommended(slate, engine.catalogue, request.attributes),
+        variant=slate.variant,
         **_header(engine, slate, request_id, trace=request.trace),
     )
 
@@ -154,6 +160,8 @@ def _note(
     level = pb.DegradationLevel.Name(response.degradation.level)
     call.notes["items"] = len(response.items)
     call.notes["degradation"] = level.removeprefix("DEGRADATION_LEVEL_").lower()
+    if isinstance(response, pb.RecommendResponse) and response.variant:
+        call.notes["variant"] = response.variant
 
 
 def _request_error(status: status_pb2.Status) -> pb.RequestError:

@@ -655,12 +655,15 @@ class RecommendResponse(_message.Message):
     DEGRADATION_FIELD_NUMBER: _builtins.int
     SHORTFALL_REASON_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names this answer in logs and in events. Never empty."""
     bundle_id: _builtins.str
     """The bundle that answered. Never empty."""
     shortfall_reason: Global___ShortfallReason.ValueType
     """Why there are fewer items than asked for. Zero: there are not."""
+    variant: _builtins.str
+    """Which variant of the running experiment the user got. Empty: none is running."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendedItem]:
         """The items, in the order to show. Empty: see shortfall_reason."""
@@ -682,10 +685,11 @@ class RecommendResponse(_message.Message):
         degradation: Global___Degradation | None = ...,
         shortfall_reason: Global___ShortfallReason.ValueType = ...,
         trace: Global___Trace | None = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["degradation", b"degradation", "trace", b"trace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "degradation", b"degradation", "items", b"items", "request_id", b"request_id", "shortfall_reason", b"shortfall_reason", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "degradation", b"degradation", "items", b"items", "request_id", b"request_id", "shortfall_reason", b"shortfall_reason", "trace", b"trace", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
