@@ -40,10 +40,9 @@ IN_FLIGHT = 32
 def requests(page_size: int = 20) -> list[bytes]:
     """A request for each user in an order of its own: nothing repeats for long."""
     users = np.random.default_rng(1).permutation(USERS)
-    predicate = pb.Predicate(
-        attribute="colour",
-        **{"in": pb.ValueList(values=[pb.Value(text=c) for c in ("red", "green", "blue")])},
-    )
+    predicate = pb.Predicate(attribute="colour")
+    values = getattr(predicate, "in").values  # a keyword of Python's
+    values.extend(pb.Value(text=colour) for colour in ("red", "green", "blue"))
     return [
         pb.RecommendRequest(
             user_id=f"user-{user}", page_size=page_size, predicates=[predicate]

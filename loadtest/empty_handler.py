@@ -41,7 +41,7 @@ class Empty(stubs.RecommendServiceServicer):
 
 async def main() -> None:
     server = grpc.aio.server()
-    stubs.add_RecommendServiceServicer_to_server(Empty(), server)
+    stubs.add_RecommendServiceServicer_to_server(Empty(), server)  # type: ignore[abstract] # one of four
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f'{{"message": "serving", "port": {port}}}', file=sys.stderr, flush=True)

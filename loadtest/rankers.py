@@ -86,8 +86,8 @@ async def _ranker(bundle: Bundle, url: str) -> AsyncIterator[Ranker]:
     light = NativeDeepFM(bundle, {})
     triton = open_triton(settings)
     yield deep_ranker(bundle, triton, light, settings) or light
-    if triton is not None:
-        await triton.close()
+    for model in triton.values():
+        await model.close()
 
 
 async def _requests(bundle: Bundle, count: int) -> AsyncIterator[tuple[RequestContext, Candidates]]:

@@ -189,7 +189,7 @@ async def memory(settings: StateSettings, events: int, users: int = 500) -> tupl
     if settings.url.startswith("redis"):
         async with Redis.from_url(settings.url) as redis:
             async for key in redis.scan_iter(f"tamis:{{{events}-*}}:d:*"):
-                ids += await redis.memory_usage(key)
+                ids += await redis.memory_usage(key) or 0
     return used / users, ids / users
 
 

@@ -50,7 +50,8 @@ async def serve(bundle: Path, redis_url: str) -> None:
     else:
         users = InMemory(bundle)
     server = grpc.aio.server()
-    stubs.add_RecommendServiceServicer_to_server(Naive(Funnel(bundle), users), server)
+    naive = Naive(Funnel(bundle), users)  # type: ignore[abstract] # one of four
+    stubs.add_RecommendServiceServicer_to_server(naive, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f'{{"message": "serving", "port": {port}}}', file=sys.stderr, flush=True)
