@@ -61,6 +61,9 @@ def calls() -> dict[str, Call]:
     )
     hidden, factors = floats(rng, INPUTS, 256), floats(rng, INPUTS, 16)
     cross = floats(rng, INPUTS, CANDIDATES, 4)
+    near = rng.integers(0, ITEMS, (ITEMS, 100)).astype(np.int32)
+    weights = floats(rng, ITEMS, 100)
+    taken = rng.integers(0, ITEMS, (INPUTS, 30)).astype(np.int32)
     return {
         "xxh64": lambda i: kernels.xxh64(text[i], offsets),
         "bloom_insert": lambda i: kernels.bloom_insert(blocks[i], keys[i]),
@@ -68,6 +71,8 @@ def calls() -> dict[str, Call]:
         "select": lambda i: kernels.select(bits, rows[i]),
         "top_k": lambda i: kernels.top_k(scores[i], rows[i], 20),
         "merge": lambda i: kernels.merge(lists[i], list_scores[i]),
+        "affinities": lambda i: kernels.affinities(near, weights, taken[i], rows[i]),
+        "affine_rows": lambda i: kernels.affine_rows(near, weights, taken[i]),
         "dot_rows": lambda i: kernels.dot_rows(vectors, rows[i], queries[i]),
         "scan": lambda i: kernels.scan(vectors, tenth, queries[i], 100),
         "mmr": lambda i: kernels.mmr(vectors, rows[i], scores[i], 20, 0.7),

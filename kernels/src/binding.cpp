@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "affinity.h"
 #include "arguments.h"
 #include "bloom.h"
 #include "deepfm.h"
@@ -209,6 +210,50 @@ py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handl
     return positions;
 }
 
+// Arrays of a table and what it looks like to the kernel.
+struct BoundAffinities {
+    BoundAffinities(py::handle rows_object, py::handle weights_object, py::handle history_object)
+        : rows("rows", rows_object, 2),
+          weights("weights", weights_object, 2),
+          history("history", history_object, 1) {
+        weights.check_length(rows.shape(0)).check_length(rows.shape(1), 1);
+        table = {rows.data(), weights.data(), rows.shape(0), rows.shape(1)};
+    }
+
+    Array<std::int32_t> rows;
+    Array<float> weights;
+    Array<std::int32_t> history;
+    AffinityTable table;
+};
+
+py::array_t<float> affinities_of(py::handle rows_object, py::handle weights_object,
+                                 py::handle history_object, py::handle asked_object) {
+    const BoundAffinities bound(rows_object, weights_object, history_object);
+    const Array<std::int32_t> asked("asked", asked_object, 1);
+    auto sums = empty<float>(asked.size());
+    float* out = sums.mutable_data();
+    const Unlocked unlocked;
+    affinities(bound.table, bound.history.data(), bound.history.size(), asked.data(), asked.size(),
+               out);
+    return sums;
+}
+
+py::tuple affine_to(py::handle rows_object, py::handle weights_object, py::handle history_object) {
+    const BoundAffinities bound(rows_object, weights_object, history_object);
+    const std::size_t room = affine_room(bound.table, bound.history.size());
+    auto rows = empty<std::int32_t>(room);
+    auto sums = empty<float>(room);
+    std::int32_t* rows_out = rows.mutable_data();
+    float* sums_out = sums.mutable_data();
+    std::size_t count = 0;
+    {
+        const Unlocked unlocked;
+        count = affine_rows(bound.table, bound.history.data(), bound.history.size(), rows_out,
+                            sums_out);
+    }
+    return py::make_tuple(first(std::move(rows), count), first(std::move(sums), count));
+}
+
 // A model together with the arrays that it points into.
 class BoundDeepFM {
 public:
@@ -360,6 +405,9 @@ PYBIND11_MODULE(_native, module) {
     module.def("select", select_rows, arg("bits"), arg("rows"));
     module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
     module.def("merge", merge_lists, arg("rows"), arg("scores"));
+    module.def("affinities", affinities_of, arg("rows"), arg("weights"), arg("history"),
+               arg("asked"));
+    module.def("affine_rows", affine_to, arg("rows"), arg("weights"), arg("history"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
     module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
     module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),

@@ -35,6 +35,8 @@ except ModuleNotFoundError as missing:
 __all__ = [
     "DeepFM",
     "HnswGraph",
+    "affine_rows",
+    "affinities",
     "available_levels",
     "bloom_insert",
     "bloom_test",
@@ -151,6 +153,31 @@ def merge(
     Entries with a negative row or a NaN score are skipped. ValueError: more than 32 lists.
     """
     return _kernels.merge(rows, scores)
+
+
+def affinities(
+    rows: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    history: NDArray[np.int32],
+    asked: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    """What the distinct items of a history weigh, in sum, for each item asked about.
+
+    rows: int32[n, k], what each item speaks for; weights: float32[n, k], how much; history:
+    int32[h]; asked: int32[m]. Entries outside [0, n) are passed over, in all of them.
+    Returns float32[m]; summed in float64 and in the order of rows.
+    """
+    return _kernels.affinities(rows, weights, history, asked)
+
+
+def affine_rows(
+    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The items whose sum, as in `affinities`, is above 0, those of the history left out.
+
+    Returns rows int32[m], ascending, and their sums float32[m].
+    """
+    return _kernels.affine_rows(rows, weights, history)
 
 
 def dot_rows(

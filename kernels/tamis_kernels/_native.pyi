@@ -13,6 +13,15 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
 def merge(
     rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]: ...
+def affinities(
+    rows: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    history: NDArray[np.int32],
+    asked: NDArray[np.int32],
+) -> NDArray[np.float32]: ...
+def affine_rows(
+    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]: ...

@@ -124,6 +124,49 @@ def merge(
     )
 
 
+def _affinity_sums(
+    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """By row, and the distinct rows of the history."""
+    check("rows", rows, np.int32, 2)
+    check("weights", weights, np.float32, 2)
+    check("history", history, np.int32, 1)
+    check_length("weights", weights, len(rows))
+    check_length("weights", weights, rows.shape[1], axis=1)
+    met = np.unique(history[_inside(history, len(rows))])
+    near = rows[met].ravel()
+    named = _inside(near, len(rows))
+    sums = np.bincount(near[named], weights[met].ravel()[named], minlength=len(rows))
+    return sums.astype(np.float64), met
+
+
+def _inside(rows: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    return (rows >= 0) & (rows < count)
+
+
+def affinities(
+    rows: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    history: NDArray[np.int32],
+    asked: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    sums, _ = _affinity_sums(rows, weights, history)
+    check("asked", asked, np.int32, 1)
+    found = np.zeros(len(asked), np.float32)
+    known = _inside(asked, len(rows))
+    found[known] = sums[asked[known]]
+    return found
+
+
+def affine_rows(
+    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    sums, met = _affinity_sums(rows, weights, history)
+    sums[met] = 0
+    found = np.flatnonzero(sums > 0).astype(np.int32)
+    return found, sums[found].astype(np.float32)
+
+
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Item-to-item weights: which items go with which, as behaviour shows.
 
-NumPy only: the one definition of the feature ``co_affinity`` that training and serving share.
+The one definition of the feature ``co_affinity`` that training and serving share.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from tamis_kernels import affine_rows, affinities
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
@@ -54,33 +56,15 @@ class Neighbours:
     def towards(self, history: Int32, candidates: Int32) -> Float32:
         """float32[candidates]: the sum over the distinct items of ``history`` of their weight for
         each candidate."""
-        total, known = self._total(self._learnt(history)), self._learnt(candidates)
-        return np.where(known >= 0, total[known], 0).astype(np.float32)
+        learnt = self._learnt(history), self._learnt(candidates)
+        return affinities(self.rows, self.weights, *learnt)
 
     def around(self, history: Int32) -> tuple[Int32, Float32]:
         """rows int32[m] and scores float32[m]: what ``history`` speaks for, unordered by
         score; its own items and what it speaks against are left out."""
-        known = self._learnt(history)
-        total = self._total(known)
-        total[known[known >= 0]] = 0
-        rows = np.flatnonzero(total > 0).astype(np.int32)
-        scores = total[rows].astype(np.float32)
+        rows, scores = affine_rows(self.rows, self.weights, self._learnt(history))
         return (rows if self.shown_at is None else self.shown_at[rows]), scores
 
     def _learnt(self, rows: Int32) -> Int32:
-        """Their rows of ``rows``, -1 where they have none."""
-        if self.learnt_as is not None:
-            return self.learnt_as[rows]
-        return np.where(rows < self.rows.shape[0], rows, -1).astype(np.int32)
-
-    def _total(self, history: Int32) -> npt.NDArray[np.float64]:
-        """float64[items, at least one]: summed in the order of rows: the same for every caller."""
-        known = np.unique(history[history >= 0])
-        near = self.rows[known].ravel()
-        # -1 counts for the item behind the last, with weight 0
-        total: npt.NDArray[np.float64] = np.bincount(
-            np.where(near < 0, self.rows.shape[0], near),
-            self.weights[known].ravel(),
-            minlength=self.rows.shape[0] + 1,
-        ).astype(np.float64)
-        return total
+        """Their rows of ``rows``, outside of it where they have none."""
+        return rows if self.learnt_as is None else self.learnt_as[rows]
