@@ -3,8 +3,8 @@
 Usage: python kernels/bench/hnsw.py [--items 200000] [--dims 64] [--unclustered]. M 16,
 ef_construction 200; the index is made once, into .cache/bench (minutes). For each of hnswlib's
 beams ours is made so long that it finds as much. All take turns query by query, each with another
-query, since what one has just read is in the cache for the next; shown are medians of the thread's CPU time and of the ratio within a turn. hnswlib is pip's build,
-for the very machine.
+query, since what one has just read is in the cache for the next; shown are medians of the thread's
+CPU time and of the ratio within a turn. hnswlib is pip's build, for the very machine.
 """
 
 from __future__ import annotations

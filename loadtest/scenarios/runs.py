@@ -40,7 +40,7 @@ class Asked:
 
 
 def open_loop_reports(asked: Asked) -> list[Report]:
-    seconds, rounds = asked.seconds or 10.0, asked.rounds or 6
+    seconds, rounds = asked.seconds or 5.0, asked.rounds or 12
     rate = asked.rate or open_loop.SHARE * asked.capacity()
     runs = uvloop.run(
         open_loop.run(asked.targets, asked.bundle, rate=rate, seconds=seconds, rounds=rounds)

@@ -22,7 +22,7 @@ from scenarios.watch import Watched, growth, watching
 WORKERS = 2
 # an error is an error, not a refusal while a neighbour has the machine
 SETTINGS = ("protection.wait_s=10", f"server.workers={WORKERS}")
-_DISTURBED, _RESTART_EACH = 20, 7  # times in a run, three of them by a restart
+_DISTURBED, _RESTART_EACH = 40, 20  # times in a run, two of them by a restart
 _SAMPLES = 240
 _GROWTH = 0.05  # of the level, over the whole run
 

@@ -13,7 +13,7 @@ from serving import Server
 
 from scenarios.report import Series
 
-_SETTLING = 0.3  # of a stretch between restarts: caches fill, allocators find their size
+_SETTLING = 0.5  # of a stretch between restarts: caches fill, and the first swaps cost memory
 _LEAST_SAMPLES = 20
 
 
@@ -62,7 +62,7 @@ def growth(
 ) -> float | None:
     """How much a value grows per second, as the median of the slopes between any two samples
     (Theil-Sen): a peak while bundles are swapped does not tilt it. Only samples of one stretch are
-    compared, as a restart begins anew, and the first part of a stretch is left out. None: too few.
+    compared, as a restart begins anew, and the first half of a stretch is left out. None: too few.
 
     restarts_s: begin and end of each restart.
     """

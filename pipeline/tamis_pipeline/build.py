@@ -6,18 +6,22 @@
 
 A stage is a property: asking for one does what it needs and no more, and what is in the workspace
 already is not done again (see ``workspace``). To add a stage, write its function in a module of its
-own, and here name its inputs, its settings and that module.
+own, and here name its inputs, its settings and that module. ``finetuning`` begins the same graph
+otherwise.
 """
 
 from __future__ import annotations
 
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tamis_pipeline import (
     bundle,
+    histories,
     leakage,
     neighbours,
     preparation,
@@ -28,7 +32,7 @@ from tamis_pipeline import (
     twotower,
 )
 from tamis_pipeline.bundle import BundleParts, ContentParts, ItemTowerParts, seal, write_bundle
-from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.config import ConfigRejected, PipelineConfig, RankingConfig
 from tamis_pipeline.content import CLIP, Content
 from tamis_pipeline.drift import drift
 from tamis_pipeline.embedding import embed as embedding
@@ -36,18 +40,21 @@ from tamis_pipeline.embedding import work as encoding
 from tamis_pipeline.embedding.work import InProcess
 from tamis_pipeline.encoders.port import open_encoder
 from tamis_pipeline.evaluation import report
+from tamis_pipeline.evaluation.report import Serving
+from tamis_pipeline.histories import known_users
 from tamis_pipeline.leakage import require_no_leak
 from tamis_pipeline.preparation import Prepared
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.readers import read_catalogue
-from tamis_pipeline.run import RUN, Run, read_run
+from tamis_pipeline.run import RUN, Run, TunedFrom, read_run
 from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.twotower import Towers
-from tamis_pipeline.workspace import Kept, Workspace, open_workspace
+from tamis_pipeline.workspace import Kept, Workspace, workspace_for
 from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.neighbours import Neighbours
 
+Float32 = npt.NDArray[np.float32]
 Together = tuple[Neighbours, Neighbours]  # of what towers learn from; of all training
 
 _BATCH = 64
@@ -59,30 +66,35 @@ class Pipeline:
     def __init__(
         self, config: PipelineConfig, source: Path, name: str, work: Workspace, progress: Progress
     ) -> None:
-        self._config = config
-        self._source = source
-        self._name = name
-        self._work = work
-        self._progress = progress
+        self.config = config
+        self.source = source
+        self.name = name
+        self.work = work
+        self.progress = progress
 
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Digests of the files of the data set. Raises DatasetRejected."""
-        return provenance.inputs(self._source)
+        return provenance.inputs(self.source)
 
     @cached_property
     def read(self) -> Kept[Prepared]:
-        config = self._config
-        prepared = self._work.value(
-            "read",
-            lambda: preparation.prepare(self._source, config),
-            of=[provenance.combined(self.inputs)],
-            settings=[config.dataset, config.split, config.popularity, config.seed],
-            code=[preparation],
+        config = self.config
+        return self.noted(
+            self.work.value(
+                "read",
+                lambda: preparation.prepare(self.source, config),
+                of=[provenance.combined(self.inputs)],
+                settings=[config.dataset, config.split, config.popularity, config.seed],
+                code=[preparation],
+            )
         )
+
+    def noted(self, prepared: Kept[Prepared]) -> Kept[Prepared]:
+        """``prepared``, having said what is strange about it."""
         data = prepared.value.data
         for what, count in (*data.problems.items(), *data.noted.items()):
-            self._progress.note(f"{count} {what}")
+            self.progress.note(f"{count} {what}")
         return prepared
 
     @cached_property
@@ -91,20 +103,20 @@ class Pipeline:
 
         Raises EncoderRejected and BundleRejected.
         """
-        config, kind = self._config.content, self._config.dataset.kind
+        config, kind = self.config.content, self.config.dataset.kind
         if config is None:
             return None
         encoder = open_encoder(config.encoder)
-        return self._work.files(
+        return self.work.files(
             "embed",
             lambda out: embedding.embed(
-                embedding.documents(read_catalogue(kind, self._source), self._source),
+                embedding.documents(read_catalogue(kind, self.source), self.source),
                 encoder,
                 InProcess(encoder, _BATCH),
                 config,
                 out,
-                self._work.beside("embed.cache"),
-                self._progress,
+                self.work.beside("embed.cache"),
+                self.progress,
             ),
             of=[provenance.combined(self.inputs), encoder.digest],
             settings=[kind, config],
@@ -112,16 +124,19 @@ class Pipeline:
         )
 
     @cached_property
-    def content(self) -> Content | None:
+    def content(self) -> Kept[ContentParts] | None:
         """Of the items of ``read``."""
-        if self.embed is None:
+        embedded = self.embed
+        if embedded is None:
             return None
-        return Content.load(self.embed.value, self.read.value.data.items["item_id"].to_pylist())
+        found = Content.load(embedded.value, self.read.value.data.items["item_id"].to_pylist())
+        parts = ContentParts(found.vectors, found.spec, embedded.value / CLIP)
+        return Kept(parts, embedded.digest)
 
     @cached_property
     def statistics(self) -> Kept[Statistics]:
         prepared = self.read
-        return self._work.value(
+        return self.work.value(
             "statistics",
             lambda: statistics.statistics(prepared.value.data),
             of=[prepared],
@@ -131,52 +146,63 @@ class Pipeline:
 
     @cached_property
     def retrieval(self) -> Kept[Towers]:
-        prepared, config = self.read, self._config
-        return self._work.value(
+        prepared, config = self.read, self.config
+        return self.work.value(
             "retrieval",
             lambda: twotower.train(
                 prepared.value.fields,
-                None if self.content is None else self.content.vectors,
+                None if self.content is None else self.content.value.vectors,
                 prepared.value.parts.fit,
                 prepared.value.parts.validation,
                 config.retrieval.two_tower,
                 config.seed,
-                self._progress.note,
+                self.progress.note,
             ),
-            of=[prepared, *([self.embed] if self.embed else [])],
+            of=[prepared, *([self.content] if self.content else [])],
             settings=[config.retrieval, config.seed],
             code=[twotower],
         )
 
     @cached_property
     def neighbours(self) -> Kept[Together]:
-        prepared, config = self.read, self._config.retrieval.neighbours
+        prepared, config = self.read, self.config.retrieval.neighbours
         items = prepared.value.data.items.num_rows
-        return self._work.value(
+        return self.work.value(
             "neighbours",
-            lambda: neighbours.learn(prepared.value.parts, items, config, self._config.seed),
+            lambda: neighbours.learn(prepared.value.parts, items, config, self.config.seed),
             of=[prepared],
-            settings=[config, self._config.seed],
+            settings=[config, self.config.seed],
             code=[neighbours],
         )
 
+    @property
+    def learning(self) -> RankingConfig:
+        """How rankers learn."""
+        return self.config.ranking
+
+    @property
+    def initial(self) -> Kept[dict[str, dict[str, Float32]]] | None:
+        """What rankers go on from (see ``ranking.rank``), if they don't begin anew."""
+        return None
+
     @cached_property
     def ranker(self) -> Kept[Ranked]:
-        prepared, towers, config = self.read, self.retrieval, self._config
-        together = self.neighbours
-        return self._work.value(
+        prepared, towers, config = self.read, self.retrieval, self.config
+        together, initial = self.neighbours, self.initial
+        return self.work.value(
             "ranker",
             lambda: ranking.rank(
                 prepared.value,
                 towers.value,
                 together.value[0],
-                config.ranking,
+                self.learning,
                 config.seed,
-                self._progress.note,
+                self.progress.note,
+                None if initial is None else initial.value,
                 ordered=config.retrieval.two_tower.ordered,
             ),
-            of=[prepared, towers, together],
-            settings=[config.ranking, config.retrieval.two_tower.ordered, config.seed],
+            of=[prepared, towers, together, *([initial] if initial else [])],
+            settings=[self.learning, config.retrieval.two_tower.ordered, config.seed],
             code=[ranking],
         )
 
@@ -185,18 +211,24 @@ class Pipeline:
         """The bundle, but for what evaluation will say of it."""
         prepared, towers, ranker = self.read, self.retrieval, self.ranker
         together = self.neighbours
-        return self._work.files(
+        return self.work.files(
             "index",
             lambda out: write_bundle(self._parts(), out),
-            of=[prepared, towers, together, ranker, *([self.embed] if self.embed else [])],
-            settings=[self._name, self._config.index, self._config.seed],
-            code=[bundle, ranking],
+            of=[prepared, towers, together, ranker, *([self.content] if self.content else [])],
+            settings=[self.name, self.config.index, self.config.seed],
+            code=[bundle, histories, query_model, ranking],
         )
+
+    @property
+    def serving(self) -> Kept[Serving] | None:
+        """The bundle that this one is compared with, if there is one."""
+        return None
 
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        config, data = self._config, self.read.value.data
+        serving = self.serving
+        config, data = self.config, self.read.value.data
 
         def measure() -> dict[str, Any]:
             require_no_leak(draft.value, prepared.value.parts, data.user_ids)
@@ -206,13 +238,14 @@ class Pipeline:
                 towers.value,
                 ranker.value,
                 config,
-                self._progress,
+                self.progress,
+                None if serving is None else serving.value,
             )
 
-        return self._work.value(
+        return self.work.value(
             "evaluate",
             measure,
-            of=[prepared, towers, ranker, draft],
+            of=[prepared, towers, ranker, draft, *([serving] if serving else [])],
             settings=[config.split, config.ranking, config.evaluation, config.seed],
             code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )
@@ -221,44 +254,48 @@ class Pipeline:
         """Put the bundle and its run.json to ``out``, replacing what was there only once all is on
         disk."""
         draft, measured = self.index, self.evaluate
-        seen, drifted = self.statistics.value, self._drift(out)
+        seen, drifted = self.statistics.value, self._drift(self.before(out))
 
         def run(manifest: Manifest) -> dict[str, str]:
             made = Run.of(
                 manifest,
-                self._config,
-                self._source,
+                self.config,
+                self.source,
                 self.inputs,
                 self.read.value.data,
-                tuple(self._work.records.values()),
+                tuple(self.work.records.values()),
                 seen,
                 drifted,
+                self.tuned_from,
             )
             return {RUN: made.model_dump_json(indent=1) + "\n"}
 
-        with self._progress.stage("seal"):
+        with self.progress.stage("seal"):
             return seal(draft.value, measured.value, out, run)
 
-    def _drift(self, out: Path) -> tuple[str, ...]:
-        """What changed since the run whose bundle is at ``out``."""
-        if not (out / RUN).is_file():
+    @property
+    def tuned_from(self) -> TunedFrom | None:
+        return None
+
+    def before(self, out: Path) -> Run | None:
+        """The run that the data set is compared with: that of the bundle at ``out``."""
+        return read_run(out) if (out / RUN).is_file() else None
+
+    def _drift(self, before: Run | None) -> tuple[str, ...]:
+        if before is None:
             return ()
-        before = read_run(out).statistics
-        found = drift(before, self.read.value.data, self._config.drift)
+        found = drift(before.statistics, self.read.value.data, self.config.drift)
         for finding in found:
-            self._progress.note(f"changed since the bundle at {out}: {finding}")
+            self.progress.note(f"changed since {before.bundle_id}: {finding}")
         return tuple(map(str, found))
 
     def _parts(self) -> BundleParts:
         prepared, towers, together = self.read.value, self.retrieval.value, self.neighbours.value[1]
         tables = ranking.item_tables(prepared, towers, together)
-        content = None
-        if self.embed is not None and self.content is not None:
-            content = ContentParts(self.content.vectors, self.content.spec, self.embed.value / CLIP)
         return BundleParts(
-            name=self._name,
+            name=self.name,
             as_of=prepared.as_of,
-            seed=self._config.seed,
+            seed=self.config.seed,
             items=prepared.data.items,
             attributes=prepared.data.attributes,
             vectors=towers.vectors,
@@ -272,11 +309,11 @@ class Pipeline:
                 **self.ranker.value.models,
                 query_model.PATH: query_model.query_encoder(towers.encoder),
             },
-            objectives=self._config.ranking.objectives,
-            users=preparation.known_users(prepared.data, prepared.parts.train),
+            objectives=self.config.ranking.objectives,
+            users=known_users(prepared.data, prepared.parts.train),
             evaluation={},
-            index=self._config.index,
-            content=content,
+            index=self.config.index,
+            content=None if self.content is None else self.content.value,
             item_tower=ItemTowerParts(
                 towers.item_tower, prepared.fields.vocabulary.model_dump(mode="json")
             ),
@@ -299,15 +336,11 @@ def build(
     ``out``, until the bundle is complete. again: the run that is to be repeated; raises
     InputsDiffer where the input is another.
     """
-    directory = work if work is not None else out.absolute().with_name(f".{out.name}.work")
-    with open_workspace(directory, progress) as workspace:
+    with workspace_for(out, work, progress) as workspace:
         pipeline = Pipeline(config, source, name, workspace, progress)
         if again is not None:
             again.require(pipeline.inputs)
-        manifest = pipeline.seal(out)
-    if work is None:
-        shutil.rmtree(directory)
-    return manifest
+        return pipeline.seal(out)
 
 
 def rebuild(
@@ -315,9 +348,15 @@ def rebuild(
 ) -> Manifest:
     """Make a bundle again from its ``run``, and say where it came out otherwise, and why.
 
-    Raises InputsDiffer where the files of the data set are not those of the run.
+    Raises InputsDiffer where the files of the data set are not those of the run, ConfigRejected for
+    that of a bundle that was tuned.
     """
-    config = PipelineConfig.model_validate(run.config)
+    config = run.settings()
+    if run.tuned_from is not None:
+        raise ConfigRejected(
+            f"{run.bundle_id} was tuned from {run.tuned_from.bundle_id}: tamis pipeline finetune "
+            "makes it again from that"
+        )
     where = Path(run.source) if source is None else source
     manifest = build(config, where, out, run.name, progress, work, run)
     differences = run.differences(read_run(out))

@@ -118,6 +118,33 @@ def seal(
         return manifest
 
 
+def with_users(bundle: Path, users: pa.Table, out: Path) -> None:
+    """``bundle`` with other histories, into the empty directory ``out``; by a second name for each
+    file that is the same, where the file system allows it."""
+    for path in sorted(bundle.rglob("*")):
+        copy = out / path.relative_to(bundle)
+        if path.is_dir():
+            copy.mkdir()
+        elif copy.name not in (fmt.USERS, fmt.MANIFEST):
+            _link(path, copy)
+    pq.write_table(users, out / fmt.USERS, compression="zstd")
+    manifest = fmt.read_manifest(bundle)
+    files = {**manifest.files, fmt.USERS: _entry(out / fmt.USERS)}
+    changed = {
+        "files": files,
+        "users": users.num_rows,
+        "bundle_id": fmt.bundle_id(manifest.name, files),
+    }
+    _write_manifest(out, manifest.model_copy(update=changed))
+
+
+def _link(path: Path, copy: Path) -> None:
+    try:
+        os.link(path, copy)
+    except OSError:  # on another file system
+        shutil.copyfile(path, copy)
+
+
 def write_report(directory: Path, evaluation: Mapping[str, Any]) -> None:
     """evaluation.json, report.md and report.html into ``directory``, made where absent."""
     directory.mkdir(parents=True, exist_ok=True)

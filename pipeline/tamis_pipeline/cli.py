@@ -19,6 +19,7 @@ from rich.console import Console
 from tamis_pipeline.clip import cli as clip
 from tamis_pipeline.embedding.cli import embed
 from tamis_pipeline.progress import Progress
+from tamis_pipeline.scoring.cli import MOMENTS, score
 from tamis_pipeline.shop.cli import shop
 from tamis_server.bundles.manifest import read_manifest
 
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="From data to a bundle.", no_args_is_help=True)
 app.command()(shop)
 app.command()(embed)
+app.command()(score)
 app.add_typer(clip.app, name="clip")
-
-
-_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 Source = Annotated[Path, typer.Option("--input", help="Directory of the data set.")]
@@ -81,6 +80,34 @@ def build(
             called = name or out.resolve().name
             built = pipeline.build(settings, source, out, called, progress, work)
     typer.echo(built.bundle_id)
+
+
+@app.command()
+def finetune(
+    bundle: Annotated[Path, typer.Option(help="Directory of the bundle that is served now.")],
+    source: Annotated[
+        Path, typer.Option("--input", help="The bundle's data set, with newer events.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the bundle to write.")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose settings of fine-tuning, evaluation and drift to use: a TOML file, or the "
+            "name of one of the pipeline's own; else those that the bundle was made with."
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Directory where results of stages are kept for later runs; else none."),
+    ] = None,
+) -> None:
+    """Let a bundle learn from newer events, item vectors staying as they are, and write what it
+    becomes; measured beside the bundle itself."""
+    tuning = _of_the_training_extra("finetuning")
+    settings = None if config is None else _settings(config, None)
+    with _disk():
+        tuned = tuning.finetune(bundle, source, out, Progress(Console(stderr=True)), settings, work)
+    typer.echo(tuned.bundle_id)
 
 
 @app.command()
@@ -226,10 +253,10 @@ def ingest(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_MOMENTS, help="Logged events from then on; UTC without an offset."),
+        typer.Option(formats=MOMENTS, help="Logged events from then on; UTC without an offset."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_MOMENTS, help="Logged events before then.")
+        datetime | None, typer.Option(formats=MOMENTS, help="Logged events before then.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:

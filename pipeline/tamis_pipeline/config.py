@@ -87,6 +87,20 @@ class RankingConfig(_Section):
         return models
 
 
+class FinetuneConfig(_Section):
+    """How a bundle goes on learning (``finetuning``). test: the share of the events it does not
+    know, the last of them, that is measured; validation: the share of the rest, again the last,
+    that stops the query tower and teaches the ranker; recent: for each event that it does not know
+    the query tower learns again from so many before; rate, epochs: of both models, the rate as a
+    share of that of training."""
+
+    test: float = Field(0.2, gt=0, lt=1)
+    validation: float = Field(0.3, gt=0, lt=1)
+    recent: float = Field(1.0, ge=0)
+    rate: float = Field(0.3, gt=0)
+    epochs: int = Field(5, ge=1)
+
+
 class EvaluationConfig(_Section):
     """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
 
@@ -116,6 +130,7 @@ class PipelineConfig(_Section):
     content: EmbedConfig | None = None
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
     drift: DriftConfig = DriftConfig()
@@ -141,7 +156,7 @@ def load_config(config: str) -> PipelineConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigRejected(f"{config}: not TOML: {error}") from None
     except ValidationError as error:
-        raise ConfigRejected(f"{config}: {_first(error)}") from None
+        raise ConfigRejected(f"{config}: {first(error)}") from None
 
 
 def names() -> list[str]:
@@ -155,7 +170,8 @@ def plain(section: object) -> Any:
     return TypeAdapter(type(section)).dump_python(section, mode="json")
 
 
-def _first(error: ValidationError) -> str:
+def first(error: ValidationError) -> str:
+    """The first thing that is wrong: where it is, and what."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:

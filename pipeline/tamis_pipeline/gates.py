@@ -52,6 +52,14 @@ def judge(
     ]
 
 
+def measured_beside(new: Mapping[str, Any], serving_id: str) -> Mapping[str, Any] | None:
+    """What ``new``, the report of a new bundle, says of ``serving_id``: measured by the same
+    questions, so that both can be compared. None where it says nothing of that one."""
+    found = new.get("serving")
+    beside = isinstance(found, Mapping) and found.get("bundle_id") == serving_id
+    return found if beside else None
+
+
 def _metric(report: Any, path: str) -> float | None:
     for key in path.split("/"):
         report = report.get(key) if isinstance(report, Mapping) else None

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.histories import histories
 from tamis_pipeline.split import Split
 from tamis_server.bundles import features
 from tamis_server.bundles import manifest as fmt
@@ -21,10 +22,11 @@ class Leaked(ContractViolation):
 
 def require_no_leak(bundle: Path, parts: Split, user_ids: tuple[str, ...]) -> None:
     """Raises Leaked where the bundle knows an event of ``parts.test``."""
-    histories = _histories(bundle, user_ids)
+    number_of = {user_id: user for user, user_id in enumerate(user_ids)}
+    known = histories(pq.read_table(bundle / fmt.USERS), number_of)
     both = {
         "the training part": shared(parts.train, parts.test),
-        "users.parquet": shared(histories, parts.test),
+        "users.parquet": shared(known, parts.test),
     }
     popularity = np.load(bundle / fmt.POPULARITY)
     met = np.zeros(popularity.shape[0], np.bool_)
@@ -46,21 +48,3 @@ def _events(events: Interactions) -> npt.NDArray[np.void]:
     rows["user"], rows["item"] = events.users, events.items
     rows["time"], rows["kind"] = events.times, events.kinds
     return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
-
-
-def _histories(bundle: Path, user_ids: tuple[str, ...]) -> Interactions:
-    table = pq.read_table(bundle / fmt.USERS)
-    number = {user_id: user for user, user_id in enumerate(user_ids)}
-    lengths = table.column("rows").combine_chunks().value_lengths().to_numpy()
-    users = np.array([number[each] for each in table.column("user_id").to_pylist()], np.int32)
-
-    def flat(name: str) -> npt.NDArray[np.generic]:
-        found: npt.NDArray[np.generic] = table.column(name).combine_chunks().flatten().to_numpy()
-        return found
-
-    return Interactions(
-        np.repeat(users, lengths),
-        flat("rows").astype(np.int32),
-        flat("times").astype(np.float64),
-        flat("kinds").astype(np.uint8),
-    )

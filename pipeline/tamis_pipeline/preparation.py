@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.dataset import Dataset, Interactions
 from tamis_pipeline.readers import read_dataset
-from tamis_pipeline.split import Split, by_user, split
+from tamis_pipeline.split import Split, split
 from tamis_pipeline.vocabulary import ItemFields, item_fields
 from tamis_server.bundles import features
 
@@ -72,16 +71,3 @@ def decayed_counts(events: Interactions, items: int, half_life_days: float) -> F
     age = (events.times.max() - events.times[positive]) / DAY
     weights = 0.5 ** (age / half_life_days)
     return np.bincount(events.items[positive], weights, minlength=items).astype(np.float32)
-
-
-def known_users(data: Dataset, train: Interactions) -> pa.Table:
-    """The bundle's users.parquet: what each did in the training part, oldest first."""
-    histories = by_user(train, len(data.user_ids))
-    return pa.table(
-        {
-            "user_id": pa.array(data.user_ids, pa.string()),
-            "rows": pa.array([train.items[own] for own in histories], pa.list_(pa.int32())),
-            "times": pa.array([train.times[own] for own in histories], pa.list_(pa.float64())),
-            "kinds": pa.array([train.kinds[own] for own in histories], pa.list_(pa.uint8())),
-        }
-    )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tamis_pipeline.directory import replacing
-from tamis_pipeline.gates import NotPromoted, Verdict, judge
+from tamis_pipeline.gates import NotPromoted, Verdict, judge, measured_beside
+from tamis_pipeline.integrity import require_whole
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.s3 import S3Bundles
-from tamis_server.domain.errors import BundleRejected
 
 
 class Store(Protocol):
@@ -65,32 +65,23 @@ def publish(
     """Check ``bundle``, put it into ``store`` and make it the one that is served.
 
     Raises NotPromoted where it is worse than the one served now by more than ``margins`` (see
-    ``gates.judge``), unless forced, and BundleRejected where a file is not what its manifest says;
+    ``gates``), unless forced, and BundleRejected where a file is not what its manifest says;
     then what is served stays. Returns the comparison.
     """
-    manifest = _checked(bundle)
+    manifest = require_whole(bundle)
     serving = store.current()
     verdicts: list[Verdict] = []
     if serving is not None and serving != manifest.bundle_id:
-        new = (bundle / fmt.EVALUATION).read_bytes()
-        verdicts = judge(_report(store.read(serving, fmt.EVALUATION)), _report(new), margins)
+        new = _report((bundle / fmt.EVALUATION).read_bytes())
+        old = measured_beside(new, serving)
+        if old is None:
+            old = _report(store.read(serving, fmt.EVALUATION))
+        verdicts = judge(old, new, margins)
         if not force and not all(each.passed for each in verdicts):
             raise NotPromoted(manifest.bundle_id, serving, verdicts)
     store.put(bundle)
     store.point(manifest.bundle_id)
     return verdicts
-
-
-def _checked(bundle: Path) -> fmt.Manifest:
-    manifest = fmt.read_manifest(bundle)
-    for name, entry in manifest.files.items():
-        try:
-            found = fmt.digest(bundle / name)
-        except OSError as error:
-            raise BundleRejected(name, error.strerror or str(error)) from None
-        if found != entry.sha256:
-            raise BundleRejected(name, "is not what the manifest says")
-    return manifest
 
 
 def _report(text: bytes | None) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 Report = Callable[[str], None]
+DEEPFM, TRANSFORMER = "deepfm", "transformer"
+WEIGHTS = f"{TRANSFORMER}/1/weights.npz"  # in the model repository: what learning goes on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,15 @@ def rank(
     config: RankingConfig,
     seed: int,
     report: Report,
-    initial: Mapping[str, Float32] | None = None,
+    initial: Mapping[str, Mapping[str, Float32]] | None = None,
     ordered: bool = True,
 ) -> Ranked:
-    """Learn from the validation part, measure on the test part.
+    """Learn from the validation part, measure on the test part. Raises DatasetRejected where there
+    is nothing to learn from.
 
     neighbours: of events before the validation part, as the towers are;
     ordered: a history is what came before; false: times say nothing (see ``requests``);
-    initial: a DeepFM's arrays to go on from, for daily fine-tuning.
+    initial: arrays to go on from, of DeepFM and Transformer, by ``DEEPFM`` and ``TRANSFORMER``.
     """
     report("features of what would have been ranked")
     parts, objectives = prepared.parts, config.objectives
@@ -75,33 +78,32 @@ def rank(
     held_out = listed(asked, tables, towers, config.exposures)
 
     def learn(
-        model: training.Model,
-        how: training.TrainingConfig,
-        start: Mapping[str, Float32] | None = None,
+        name: str, model: training.Model, how: training.TrainingConfig
     ) -> tuple[training.Trained, Quality]:
+        start = None if initial is None else initial.get(name)
         trained = training.train(model, lessons, tables, objectives, how, seed, report, start)
         logits = training.predict(model, trained.raw, training.item_inputs(tables), held_out)
         return trained, quality(logits, trained.fits, held_out, objectives)
 
     dim = tables.vectors.shape[1]
     deepfm, measured = learn(
-        DeepFM(schema, dim, len(objectives), config.deepfm), config.deepfm.training, initial
+        DEEPFM, DeepFM(schema, dim, len(objectives), config.deepfm), config.deepfm.training
     )
     affinity = features.CROSS.index("affinity")
     found = {
         "two-tower": _by(lambda data: data.cross[..., affinity], lessons, held_out, config),
         "simple": _by(lambda data: lessons.simple.score(data, tables), lessons, held_out, config),
-        "deepfm": measured,
+        DEEPFM: measured,
     }
-    models = {"deepfm/1/model.onnx": export.deepfm(deepfm.params, schema)}
-    if "transformer" in config.models:
+    models = {f"{DEEPFM}/1/model.onnx": export.deepfm(deepfm.params, schema)}
+    if TRANSFORMER in config.models:
         history = config.exposures.history
         form = Transformer(schema, dim, history, len(objectives), config.transformer)
-        transformer, found["transformer"] = learn(form, config.transformer.training)
-        models["transformer/1/model.onnx"] = export.transformer(
+        transformer, found[TRANSFORMER] = learn(TRANSFORMER, form, config.transformer.training)
+        models[f"{TRANSFORMER}/1/model.onnx"] = export.transformer(
             transformer.params, schema, config.transformer.heads
         )
-        models["transformer/1/weights.npz"] = _npz(transformer.params)
+        models[WEIGHTS] = _npz(transformer.params)
     if "boosted" in config.models:
         found["boosted"] = _boosted(lessons, held_out, tables, schema, config, seed, report)
     cost = precision.losses(deepfm.params, schema, objectives, tables, held_out)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tamis_pipeline import provenance
-from tamis_pipeline.config import ConfigRejected, PipelineConfig
+from tamis_pipeline.config import ConfigRejected, PipelineConfig, first
 from tamis_pipeline.dataset import Dataset
 from tamis_pipeline.statistics import Statistics
 from tamis_pipeline.workspace import StageRecord
@@ -28,12 +28,23 @@ class InputsDiffer(TamisError):
     category = FailureCategory.CLIENT
 
 
+class TunedFrom(BaseModel):
+    """pairing_id: of its item vectors, which are the first rows of those that are served now;
+    as_of: Unix seconds of the last event that it had learned from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundle_id: str
+    pairing_id: str
+    as_of: float
+
+
 class Run(BaseModel):
     """config: all of it, the seed too; source: where the input was, as the command named it;
     inputs, outputs: SHA-256 by file name; left_out: rows dropped or mended, by reason and rule;
     noted: what was used although something is missing; code: digest of the pipeline's source;
     commit: of git, null outside a checkout; statistics: of the input; drift: what of it was out of
-    bounds."""
+    bounds; tuned_from: the bundle that this one goes on from, null where it was trained anew."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,6 +63,7 @@ class Run(BaseModel):
     outputs: dict[str, str]
     statistics: Statistics
     drift: tuple[str, ...]
+    tuned_from: TunedFrom | None = None
 
     @classmethod
     def of(
@@ -64,6 +76,7 @@ class Run(BaseModel):
         stages: tuple[StageRecord, ...],
         statistics: Statistics,
         drift: tuple[str, ...],
+        tuned_from: TunedFrom | None,
     ) -> Run:
         return cls(
             bundle_id=manifest.bundle_id,
@@ -81,7 +94,15 @@ class Run(BaseModel):
             outputs={name: entry.sha256 for name, entry in manifest.files.items()},
             statistics=statistics,
             drift=drift,
+            tuned_from=tuned_from,
         )
+
+    def settings(self) -> PipelineConfig:
+        """What the run was told. Raises ConfigRejected."""
+        try:
+            return PipelineConfig.model_validate(self.config)
+        except ValidationError as error:
+            raise ConfigRejected(f"{RUN} of {self.bundle_id}: config.{first(error)}") from None
 
     def require(self, inputs: dict[str, str]) -> None:
         """Raises InputsDiffer unless ``inputs`` are those of this run."""
@@ -118,6 +139,4 @@ def read_run(path: Path) -> Run:
     except OSError as error:
         raise ConfigRejected(f"{file}: {error.strerror}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigRejected(f"{file}: {where}: {problem['msg']}") from None
+        raise ConfigRejected(f"{file}: {first(error)}") from None

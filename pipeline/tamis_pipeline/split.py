@@ -72,6 +72,23 @@ def split(
     return Split(train.take(~validated), train.take(validated), events.take(tested), train)
 
 
+def newest(events: Interactions, after: float, test: float, validation: float) -> Split:
+    """As global, but the shares are of what came ``after`` that moment (Unix seconds): all before
+    is in ``fit``."""
+    new = events.times > after
+    tested = new.copy()
+    tested[new] = _last_of_all(events.take(new), test)
+    taught = new & ~tested
+    validated = taught.copy()
+    validated[taught] = _last_of_all(events.take(taught), validation)
+    return Split(
+        events.take(~tested & ~validated),
+        events.take(validated),
+        events.take(tested),
+        events.take(~tested),
+    )
+
+
 def _last_of_all(events: Interactions, fraction: float) -> Mask:
     moment = np.quantile(events.times, 1.0 - fraction)
     mask: Mask = events.times > moment

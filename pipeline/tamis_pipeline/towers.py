@@ -2,12 +2,14 @@
 ``bundles.item_tower``), held to these functions by tests.
 
 Parameters are a flat dict. ``item.*`` are the item tower's: an id embedding and those of fields,
-words and content, summed and normalised. ``history.*`` make the query tower's table of events; the
-rest is its attention (learnt seeds, as Set Transformer pools: Lee et al., ICML 2019) and its MLP.
+words and content, summed and normalised; or ``item.vectors``, its output, where that is to stay.
+``history.*`` make the query tower's table of events; the rest is its attention (learnt seeds, as
+Set Transformer pools: Lee et al., ICML 2019) and its MLP.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -98,6 +100,29 @@ def initial(
     }
 
 
+def resumed(
+    vectors: Float32,
+    encoder: Mapping[str, Float32],
+    item_tower: Mapping[str, Float32],
+    inputs: ItemInputs,
+) -> Params:
+    """Parameters to go on from, of what is served (``bundles.query_tower``, ``.item_tower``), with
+    a row for each item of ``inputs``: they give the same vectors and table."""
+    params = {name: jnp.asarray(value) for name, value in encoder.items()}
+    table = params.pop("history_table")
+    params |= {
+        "item.vectors": jnp.asarray(vectors),
+        "item.field": jnp.asarray(item_tower["field"]),
+        "item.word": jnp.asarray(item_tower["word"]),
+        "item.content": jnp.asarray(item_tower["content"]),
+        "history.id": jnp.zeros_like(table),
+        "history.field": jnp.asarray(item_tower["history_field"]),
+        "history.content": jnp.asarray(item_tower["history_content"]),
+    }
+    # of an event's row, what is not known by fields and content is known by id
+    return {**params, "history.id": table - history_table(params, inputs)}
+
+
 def item_vectors(
     params: Params, inputs: ItemInputs, rows: jax.Array | None = None, kept: jax.Array | None = None
 ) -> jax.Array:
@@ -105,6 +130,8 @@ def item_vectors(
 
     kept float32[items, 1]: 0 where the id embedding is to be left out.
     """
+    if "item.vectors" in params:
+        return params["item.vectors"] if rows is None else params["item.vectors"][rows]
     ids = params["item.id"] * (inputs.met if kept is None else inputs.met * kept)
     slots, words, content = inputs.slots, inputs.words, inputs.content
     if rows is not None:

@@ -7,7 +7,7 @@ three together are expected to draw its item (the balance heuristic: Veach, Guib
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from tamis_server.bundles.query_tower import encode
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 _CHECKED = 10_000  # validation examples that are looked at
-_ASKED = 2_048  # examples that hard negatives are found for
+_PROBES = 2_048  # examples that hard negatives are found for
 _NEVER = -1e9
 
 
@@ -71,12 +71,11 @@ class TwoTowerConfig:
 @dataclass(frozen=True, slots=True)
 class Towers:
     """vectors float32[items, dim], encoder (``ENCODER_ARRAYS``) and item_tower
-    (``item_tower.ARRAYS``) go into the bundle; params: what training goes on from."""
+    (``item_tower.ARRAYS``) go into the bundle, and are all that ``tune`` goes on from."""
 
     vectors: Float32
     encoder: dict[str, Float32]
     item_tower: dict[str, Float32] = field(default_factory=dict)
-    params: dict[str, Float32] = field(default_factory=dict)
 
 
 def train(
@@ -87,37 +86,44 @@ def train(
     config: TwoTowerConfig,
     seed: int,
     report: Callable[[str], None],
-    start: Mapping[str, Float32] | None = None,
-    fixed_items: bool = False,
 ) -> Towers:
     """Train until recall of the validation positives stops growing; the best epoch is kept.
 
-    content: float32[items, c]. start: ``Towers.params`` to begin with; fixed_items: only the query
-    tower learns, so that item vectors, and what was built on them, stay what they are.
+    content: float32[items, c].
     """
     items = fields.values.shape[0]
-    counts = np.bincount(fit.items[is_positive(fit.kinds)], minlength=items)
-    met = counts > 0
-    inputs = towers.item_inputs(fields, content, met)
+    counts = _counts(fit, items)
+    inputs = towers.item_inputs(fields, content, counts > 0)
     width = inputs.content.shape[1]
     params = towers.initial(config.sizes, fields, items, width, seed, config.ordered)
-    if start is not None:
-        params = {name: jnp.asarray(start[name]) for name in params}
     if not config.timed:
         params["w_context"] = jnp.zeros_like(params["w_context"])
-    unused = [] if config.timed else ["w_context", "context_table"]
-    unused += [] if config.ordered else ["recency_bias"]
-    frozen = {
-        name: value
-        for name, value in params.items()
-        if (fixed_items and name.startswith("item.")) or name in unused
-    }
-    trained = {name: value for name, value in params.items() if name not in frozen}
     examples = within(fit, config.ordered, config.timed)
-    examples = examples.take(examples.ends - (examples.own >= 0) > examples.starts)
-    loop = _Loop(config, inputs, examples, counts, frozen, np.random.default_rng(seed))
-    checked = between(fit, validation, config.timed, config.ordered)
-    return _best(loop, trained, checked, seed, report)
+    return _learned(params, (), inputs, examples, counts, fit, validation, config, seed, report)
+
+
+def tune(
+    start: Towers,
+    fields: ItemFields,
+    content: Float32 | None,
+    fit: Interactions,
+    validation: Interactions,
+    since: float,
+    config: TwoTowerConfig,
+    seed: int,
+    report: Callable[[str], None],
+) -> Towers:
+    """Go on from ``start`` as ``train`` would, its item vectors staying what they are to the bit:
+    only the query tower learns, from what was taken to at ``since`` (Unix seconds) or later.
+
+    ``config.sizes`` are those of ``start``, which has a row for each item of ``fields``.
+    """
+    counts = _counts(fit, start.vectors.shape[0])
+    inputs = towers.item_inputs(fields, content, counts > 0)
+    params = towers.resumed(start.vectors, start.encoder, start.item_tower, inputs)
+    fixed = tuple(name for name in params if name.startswith("item."))
+    examples = within(fit, config.ordered, config.timed, since)
+    return _learned(params, fixed, inputs, examples, counts, fit, validation, config, seed, report)
 
 
 def recall_at(found: Towers, examples: Examples, k: int) -> float:
@@ -150,7 +156,6 @@ class _Loop:
         self.inputs = inputs
         self.examples = examples
         self.frozen = frozen
-        self.optimiser = optax.adamw(config.rate, weight_decay=config.weight_decay)
         self._rng = rng
         self._targets = 1 if config.ordered else config.targets
         groups = grouped(examples, self._targets, rng).shape[0]
@@ -159,10 +164,6 @@ class _Loop:
         drawn = self._size * self._targets
         self._drawn = drawn * smooth / smooth.sum() + config.uniform_negatives / len(counts)
         self._events = (jnp.asarray(examples.items), jnp.asarray(examples.kinds))
-        self._step = jax.jit(
-            partial(_step, config=config, optimiser=self.optimiser), donate_argnums=(0, 1)
-        )
-        self._queries = jax.jit(partial(_queries, config=config))
 
     def epoch(
         self, trained: towers.Params, state: optax.OptState, key: jax.Array
@@ -179,7 +180,7 @@ class _Loop:
             batch = self._batch(groups[start : start + self._size])
             hard = self._rng.choice(pool, self.config.hard_negatives) if pool.shape[0] else pool
             # inputs are arguments: as constants XLA would fold them, for minutes
-            trained, state, loss = self._step(
+            trained, state, loss = _step(
                 trained,
                 state,
                 (self.frozen, self.inputs),
@@ -187,6 +188,7 @@ class _Loop:
                 hard,
                 log_expected,
                 jax.random.fold_in(key, number),
+                config=self.config,
             )
             losses.append(loss)
         return trained, state, float(np.mean(losses)) if losses else float("nan")
@@ -204,35 +206,53 @@ class _Loop:
         depth = min(self.config.hard_depth, self.inputs.slots.shape[0])
         if not self.config.hard_negatives or not len(self.examples):
             return np.empty(0, np.int32)
-        asked = self._rng.integers(0, len(self.examples), _ASKED)
+        asked = self._rng.integers(0, len(self.examples), _PROBES)
         params = {**self.frozen, **trained}
-        vectors = np.asarray(towers.item_vectors(params, self.inputs))
+        vectors = np.asarray(_tables(params, self.inputs)[0])
         batch = self._batch(asked[:, None])
-        found = np.asarray(self._queries(params, self.inputs, batch))
+        found = np.asarray(_asked(params, self.inputs, batch, length=self.config.history))
         pools = []
-        for start in range(0, _ASKED, 256):
+        for start in range(0, _PROBES, 256):
             scores = found[start : start + 256] @ vectors.T
             pools.append(np.argpartition(-scores, depth - 1, axis=1)[:, :depth].ravel())
         return np.concatenate(pools).astype(np.int32)
 
 
-def _best(
-    loop: _Loop,
-    trained: towers.Params,
-    checked: Examples,
+def _counts(fit: Interactions, items: int) -> npt.NDArray[np.intp]:
+    """intp[items]: positives of each."""
+    return np.bincount(fit.items[is_positive(fit.kinds)], minlength=items)
+
+
+def _learned(
+    params: towers.Params,
+    fixed: tuple[str, ...],
+    inputs: towers.ItemInputs,
+    examples: Examples,
+    counts: npt.NDArray[np.intp],
+    fit: Interactions,
+    validation: Interactions,
+    config: TwoTowerConfig,
     seed: int,
     report: Callable[[str], None],
 ) -> Towers:
-    config = loop.config
+    """The best of what ``params``, but for those named ``fixed``, become epoch by epoch."""
+    fixed += () if config.timed else ("w_context", "context_table")
+    fixed += () if config.ordered else ("recency_bias",)
+    frozen = {name: value for name, value in params.items() if name in fixed}
+    trained = {name: value for name, value in params.items() if name not in fixed}
+    examples = examples.take(examples.ends - (examples.own >= 0) > examples.starts)
+    loop = _Loop(config, inputs, examples, counts, frozen, np.random.default_rng(seed))
+    checked = between(fit, validation, config.timed, config.ordered)
     if len(checked) > _CHECKED:
         chosen = np.random.default_rng(seed).choice(len(checked), _CHECKED, replace=False)
         checked = checked.take(np.sort(chosen))
-    state, key = loop.optimiser.init(trained), jax.random.key(seed)
-    best = _export({**loop.frozen, **trained}, loop.inputs)
+    state, key = _optimiser(config).init(trained), jax.random.key(seed)
+    best = _export({**frozen, **trained}, inputs)
     best_recall, since = recall_at(best, checked, config.recall_at), 0
+    report(f"before learning: recall@{config.recall_at} {best_recall:.4f}")
     for epoch in range(config.epochs):
         trained, state, loss = loop.epoch(trained, state, jax.random.fold_in(key, epoch))
-        found = _export({**loop.frozen, **trained}, loop.inputs)
+        found = _export({**frozen, **trained}, inputs)
         recall = recall_at(found, checked, config.recall_at)
         report(f"epoch {epoch + 1}: loss {loss:.3f}, recall@{config.recall_at} {recall:.4f}")
         if recall > best_recall or not len(checked):  # nothing to check with: the last is kept
@@ -244,21 +264,34 @@ def _best(
     return best
 
 
+def _optimiser(config: TwoTowerConfig) -> optax.GradientTransformation:
+    return optax.adamw(config.rate, weight_decay=config.weight_decay)
+
+
+@jax.jit
+def _tables(params: towers.Params, inputs: towers.ItemInputs) -> tuple[jax.Array, jax.Array]:
+    """Item vectors and the history table."""
+    return towers.item_vectors(params, inputs), towers.history_table(params, inputs)
+
+
 def _queries(
     params: towers.Params,
     inputs: towers.ItemInputs,
     batch: tuple[Any, ...],
-    config: TwoTowerConfig,
+    length: int,
     kept: jax.Array | None = None,
     heard: Callable[[jax.Array], jax.Array] = lambda rows: rows,
 ) -> jax.Array:
     items, kinds, _, starts, ends, own, context = batch
     everywhere, nowhere = jnp.arange(items.shape[0]), jnp.full(starts.shape, -1)
-    slots, of_rows = window(jnp, everywhere, kinds, starts, ends, nowhere, config.history)
+    slots, of_rows = window(jnp, everywhere, kinds, starts, ends, nowhere, length)
     hidden = (slots < 0) | (slots[:, :, None] == own[:, None, :]).any(-1)
     rows = jnp.where(hidden, -1, items[slots])
     table = towers.history_table(params, inputs, kept)
     return towers.queries(params, table, heard(rows), of_rows, context)
+
+
+_asked = jax.jit(_queries, static_argnames="length")
 
 
 def _loss(
@@ -281,7 +314,7 @@ def _loss(
     def known(of: jax.Array) -> jax.Array:
         return jax.random.bernoulli(of, 1 - config.id_dropout, (items, 1)).astype(jnp.float32)
 
-    query = _queries(params, inputs, batch, config, known(of_history), heard)
+    query = _queries(params, inputs, batch, config.history, known(of_history), heard)
     uniform = jax.random.randint(drawn, (config.uniform_negatives,), 0, items)
     n, k = targets.shape
     columns = jnp.concatenate([jnp.maximum(targets, 0).ravel(), uniform, hard])
@@ -299,6 +332,7 @@ def _loss(
     return (jnp.logaddexp(others, chosen) - chosen).sum(where=there) / there.sum()
 
 
+@partial(jax.jit, static_argnames="config", donate_argnums=(0, 1))
 def _step(
     trained: towers.Params,
     state: optax.OptState,
@@ -309,19 +343,18 @@ def _step(
     key: jax.Array,
     *,
     config: TwoTowerConfig,
-    optimiser: optax.GradientTransformation,
 ) -> tuple[towers.Params, optax.OptState, jax.Array]:
     loss, grads = jax.value_and_grad(_loss)(trained, fixed, batch, hard, log_expected, key, config)
-    updates, state = optimiser.update(grads, state, trained)
+    updates, state = _optimiser(config).update(grads, state, trained)
     return optax.apply_updates(trained, updates), state, loss
 
 
 def _export(params: towers.Params, inputs: towers.ItemInputs) -> Towers:
     plain = {name: np.array(value, np.float32) for name, value in params.items()}
-    table = np.array(towers.history_table(params, inputs), np.float32)
+    vectors, table = (np.array(each, np.float32) for each in _tables(params, inputs))
     encoder = {name: plain[name] for name in ENCODER_ARRAYS if name != "history_table"}
     return Towers(
-        np.array(towers.item_vectors(params, inputs), np.float32),
+        vectors,
         {**encoder, "history_table": table},
         {
             "field": plain["item.field"],
@@ -330,5 +363,4 @@ def _export(params: towers.Params, inputs: towers.ItemInputs) -> Towers:
             "history_field": plain["history.field"],
             "history_content": plain["history.content"],
         },
-        plain,
     )

@@ -44,6 +44,12 @@ def item_fields(data: Dataset, counts: npt.NDArray[np.float32]) -> ItemFields:
         word_buckets=WORD_BUCKETS,
         words=WORDS,
     )
+    return read_by(vocabulary, data)
+
+
+def read_by(vocabulary: Vocabulary, data: Dataset) -> ItemFields:
+    """The items of ``data`` as a vocabulary, that may have been learnt from others, sees them."""
+    columns = {each.name: data.items.column(each.name).to_pylist() for each in data.attributes}
     texts = zip(
         data.items.column("title").to_pylist(), data.items.column("text").to_pylist(), strict=True
     )

@@ -61,14 +61,16 @@ def window(
     return xp.where(there, items[slots], -1), xp.where(there, kinds[slots], 0)
 
 
-def within(events: Interactions, ordered: bool, timed: bool) -> Examples:
-    """Each first meeting of a user and an item to which the user took, and the user's other events:
-    those before it, or all (``ordered`` false: their order says nothing)."""
+def within(events: Interactions, ordered: bool, timed: bool, since: float = -np.inf) -> Examples:
+    """Each first meeting of a user and an item to which the user took, at ``since`` (Unix seconds)
+    or later, and the user's other events: those before it, or all (``ordered`` false: their order
+    says nothing)."""
     order, bounds = _by_user(events)
     items, users = events.items[order], events.users[order]
     positive = np.flatnonzero(is_positive(events.kinds[order]))
     _, first = np.unique(_pairs(users[positive], items[positive]), return_index=True)
     chosen = positive[np.sort(first)]
+    chosen = chosen[events.times[order][chosen] >= since]
     starts = bounds[users[chosen]]
     ends = chosen if ordered else bounds[users[chosen] + 1]
     return Examples(

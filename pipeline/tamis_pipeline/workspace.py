@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,3 +157,13 @@ def open_workspace(directory: Path, progress: Progress) -> Iterator[Workspace]:
         except BlockingIOError:
             raise WorkspaceBusy(f"{directory}: another run works in it") from None
         yield Workspace(directory, progress)
+
+
+@contextmanager
+def workspace_for(out: Path, work: Path | None, progress: Progress) -> Iterator[Workspace]:
+    """In ``work``; without it beside ``out``, until all is done. Raises WorkspaceBusy."""
+    directory = work if work is not None else out.absolute().with_name(f".{out.name}.work")
+    with open_workspace(directory, progress) as workspace:
+        yield workspace
+    if work is None:
+        shutil.rmtree(directory)

@@ -58,7 +58,7 @@ def test_a_bundle_holds_content_vectors_and_the_clip_that_made_them(
         pipeline = Pipeline(config, data, "shop", workspace, progress)
         bundle = pipeline.index.value
     assert pipeline.content is not None
-    clip, spec = Clip.load(bundle / "clip"), pipeline.content.spec
+    clip, spec = Clip.load(bundle / "clip"), pipeline.content.value.spec
     assert spec.text_weight == 0.5
     item = pipeline.read.value.data.items.slice(0, 1).to_pylist()[0]
     wanted = fuse(
@@ -82,7 +82,7 @@ def test_a_new_picture_makes_one_new_vector_and_nothing_else_is_encoded(
         with open_workspace(tmp_path, Progress(console)) as workspace:
             pipeline = Pipeline(config, data, "shop", workspace, Progress(console))
             assert pipeline.content is not None
-            return pipeline.content.vectors, console.file.getvalue()
+            return pipeline.content.value.vectors, console.file.getvalue()
 
     before, _ = vectors()
     again, said = vectors()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -11,14 +13,19 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from support.engines import Recorder, request
 from support.servers import running, server_process
 from tamis_client import AsyncTamisClient, TamisClient
 from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.synthetic import random_parts
+from tamis_server.app import build_engine
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.loader import load
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.funnel import Funnel
+from tamis_server.settings import Settings, StateSettings
+from tamis_server.stores import open_stores
 
 
 async def test_a_swap_under_load_loses_no_request_and_mixes_no_bundles(tmp_path: Path) -> None:
@@ -140,3 +147,21 @@ def test_a_server_told_to_stop_drains_and_exits_0(bundle: Path, how: signal.Sign
         assert server.stop(how) == 0
         messages = [entry["message"] for entry in server.log]
         assert messages[-2:] == ["draining", "stopped"]
+
+
+async def test_a_bundle_no_longer_served_is_freed_without_python_s_collector(
+    tmp_path: Path,
+) -> None:
+    stores = open_stores(StateSettings(url=f"lmdb://{tmp_path}/state", fsync="never"))
+    write_bundle(random_parts(content=8), tmp_path / "bundle")
+    gc.disable()
+    try:
+        bundle = load(tmp_path / "bundle", spare=10)
+        engine = build_engine(bundle, stores.users, Settings(), Recorder())
+        await engine.recommend.run(request("user-1", 5))
+        held = [weakref.ref(bundle.vectors), weakref.ref(engine.recommend)]
+        del bundle, engine
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
+        await stores.close()

@@ -83,6 +83,70 @@ def test_an_item_that_the_map_does_not_know_is_refused_by_its_line(ncf: Path) ->
         read_dataset("movielens-1m-ncf", ncf)
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    (tmp_path / "movies.csv").write_text('movieId,title,genres\n1,"A, B (1990)",Drama\n2,C,Drama\n')
+    (tmp_path / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n1,1,4.5,100\n1,2,,101\n"
+    )
+    return tmp_path
+
+
+def test_a_missing_number_stops_nothing(small: Path) -> None:
+    data = read_dataset("movielens-small", small)
+    assert data.items.column("title").to_pylist() == ["A, B (1990)", "C"]
+    assert data.interactions.kinds.tolist() == [EventKind.LIKE, EventKind.DISLIKE]
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "wrong", "where"),
+    [
+        ("ratings.csv", "4.5", "good", "column rating, row 1: 'good' (String); is to be a number"),
+        ("ratings.csv", ",101", ",now", "column timestamp, row 2: 'now'"),
+        ("ratings.csv", "1,2,", "me,2,", "column userId, row 2: 'me'"),
+        ("movies.csv", "2,C", "2.5,C", "column movieId, row 2: '2.5' (String); is to be a whole"),
+    ],
+)
+def test_a_wrong_value_of_movielens_is_named(
+    small: Path, name: str, found: str, wrong: str, where: str
+) -> None:
+    text = (small / name).read_text()
+    (small / name).write_text(text.replace(found, wrong, 1))
+    with pytest.raises(DatasetRejected) as caught:
+        read_dataset("movielens-small", small)
+    assert f"{small / name}, {where}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "wrong", "where"),
+    [
+        ("u.data", "\t90", "\tlate", "column timestamp, row 3: 'late'"),
+        ("u.user", "|50|", "|old|", "column age, row 2: 'old'"),
+        ("u.item", "|0|1|1", "|0|yes|1", "column Action, row 1: 'yes'"),
+    ],
+)
+def test_a_wrong_value_of_movielens_100k_is_named(
+    hundred: Path, name: str, found: str, wrong: str, where: str
+) -> None:
+    text = (hundred / name).read_text()
+    (hundred / name).write_text(text.replace(found, wrong, 1))
+    with pytest.raises(DatasetRejected) as caught:
+        read_dataset("movielens-100k", hundred)
+    assert f"{hundred / name}, {where}" in str(caught.value)
+
+
+def test_a_wrong_value_of_ncf_and_of_fashion_is_named(ncf: Path) -> None:
+    pairs = {"userID": ["1", "2"], "movieID": ["10", "ten"]}
+    pl.DataFrame(pairs).write_parquet(ncf / "ratings.parquet")
+    with pytest.raises(DatasetRejected, match=r"ratings\.parquet, column movieID, row 2: 'ten'"):
+        read_dataset("movielens-1m-ncf", ncf)
+    header = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage"
+    rows = ["1,Men,A,B,Shirt,Blue,Fall,2011,Casual,A shirt", "2,Men,A,B,Shirt,Blue,Fall,MMXI,,"]
+    (ncf / "styles.csv").write_text("\n".join([f"{header},productDisplayName", *rows]) + "\n")
+    with pytest.raises(DatasetRejected, match=r"styles\.csv, column year, row 2: 'MMXI'"):
+        read_catalogue("fashion-small", ncf)
+
+
 def test_the_published_data_sets_are_read_whole() -> None:
     root = Path(
         os.environ.get("TAMIS_TEST_DATA", Path(__file__).resolve().parents[3] / "shared/data")

@@ -142,16 +142,31 @@ def test_the_same_seed_trains_the_same_towers(trained: twotower.Towers) -> None:
     np.testing.assert_array_equal(again.vectors, trained.vectors)
 
 
-def test_a_warm_start_with_fixed_items_changes_queries_alone(trained: twotower.Towers) -> None:
+def test_tuning_changes_queries_alone(trained: twotower.Towers) -> None:
     fields, content = catalogue()
     fit, validation = cut(behaviour(seed=5))
-    losses: list[str] = []
-    tuned = twotower.train(
-        fields, content, fit, validation, CONFIG, 1, losses.append, trained.params, fixed_items=True
+    said: list[str] = []
+    tuned = twotower.tune(
+        trained, fields, content, fit, validation, float(fit.times[-200]), CONFIG, 1, said.append
     )
-    known = np.unique(fit.items)
-    np.testing.assert_array_equal(tuned.vectors[known], trained.vectors[known])
-    assert len(losses) >= 1
+    np.testing.assert_array_equal(tuned.vectors, trained.vectors)
+    for name in ("field", "word", "content"):
+        np.testing.assert_array_equal(tuned.item_tower[name], trained.item_tower[name])
+    assert (tuned.encoder["history_table"] != trained.encoder["history_table"]).any()
+    checked = between(fit, validation, timed=True)
+    assert twotower.recall_at(tuned, checked, 5) > twotower.recall_at(trained, checked, 5)
+    assert said[0].startswith("before learning")
+
+
+def test_tuning_begins_where_training_ended(trained: twotower.Towers) -> None:
+    fields, content = catalogue()
+    fit, validation = cut(behaviour())
+    never = replace(CONFIG, epochs=0)
+    same = twotower.tune(
+        trained, fields, content, fit, validation, -np.inf, never, 1, lambda _: None
+    )
+    for name, array in trained.encoder.items():
+        np.testing.assert_allclose(same.encoder[name], array, atol=1e-6)
 
 
 def windows(events: Interactions, ordered: bool) -> list[tuple[int, int, list[int]]]:
@@ -192,6 +207,16 @@ def test_histories_are_what_came_before_or_all_the_rest(
     for found, (_, _, history) in zip(rows, expected, strict=True):
         wanted = history[:length]
         assert found.tolist() == wanted + [-1] * (length - len(wanted))
+
+
+def test_learning_may_begin_late_with_histories_from_before() -> None:
+    events = behaviour()
+    moment = float(np.median(events.times))
+    every, late = (within(events, True, True, since) for since in (-np.inf, moment))
+    order = np.argsort(events.users, kind="stable")
+    kept = events.times[order][every.ends] >= moment  # an ordered history ends at its example
+    assert late.targets.tolist() == every.targets[kept].tolist()
+    np.testing.assert_array_equal(late.histories(6)[0], every.histories(6)[0][kept])
 
 
 def test_validation_asks_for_what_was_not_met_before() -> None:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from tamis_pipeline.engines import EngineName, EngineOption, Workers
 from tamis_pipeline.extras import module_of
 from tamis_pipeline.progress import Progress
-
-
-class Engine(StrEnum):
-    """Where encoding happens."""
-
-    inprocess = "inprocess"
-    ray = "ray"
 
 
 def embed(
@@ -48,10 +41,9 @@ def embed(
     cache: Annotated[
         Path | None, typer.Option(help="File of vectors kept between runs; else beside --out.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="Here, or on a Ray cluster.")] = Engine.inprocess,
-    shards: Annotated[
-        int, typer.Option(min=1, help="Parts of the work, and workers, for --engine ray.")
-    ] = 2,
+    engine: EngineOption = EngineName.inprocess,
+    shards: Annotated[int, typer.Option(min=1, help="Parts of the work, for --engine ray.")] = 16,
+    workers: Workers = 2,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Encode texts and pictures; only what changed since the last run is encoded again."""
@@ -62,10 +54,10 @@ def embed(
     providers = provider or ["CPUExecutionProvider"]
     opened = port.open_encoder(encoder, providers)
     run = work.InProcess(opened, batch)
-    if engine is Engine.ray:
+    if engine is EngineName.ray:
         directory = out.absolute().with_name(f".{out.name}.{os.getpid()}.shards")
-        run = module_of("embedding.cluster", "ray").OnRay(
-            encoder, providers, batch, shards, directory
+        run = module_of("embedding.sharded").Sharded(
+            engine.open(workers), encoder, providers, batch, shards, directory
         )
     report = embedding.embed(
         given,

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tamis_pipeline.encoders.port import Encoder, Float32
 from tamis_server.bundles.pictures import UnreadablePicture, decode
@@ -44,17 +43,6 @@ class InProcess:
     def __call__(self, work: pa.Table) -> Iterator[pa.Table]:
         for start in range(0, work.num_rows, self._batch):
             yield encode(self._encoder, work.slice(start, self._batch))
-
-
-def write_shards(table: pa.Table, directory: Path, shards: int) -> list[Path]:
-    """``table`` in at most ``shards`` Parquet files of about equal size, in a new directory."""
-    directory.mkdir(parents=True)
-    size = max(1, -(-table.num_rows // shards))
-    paths: list[Path] = []
-    for start in range(0, table.num_rows, size):
-        paths.append(directory / f"{len(paths):05d}.parquet")
-        pq.write_table(table.slice(start, size), paths[-1])
-    return paths
 
 
 def encode(encoder: Encoder, work: pa.Table) -> pa.Table:

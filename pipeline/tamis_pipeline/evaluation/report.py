@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,18 @@ Int32 = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 DEPTH = 500  # the longest page that a server gives
 FUNNEL = "whole funnel"
+BEFORE = "whole funnel of the bundle before"
 TOWERS = "two-tower alone"
 NEW = "new users (of whom nothing is known)"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The bundle that a new one is to take the place of. directory: it, with the histories that the
+    new one has; bundle_id: under which it is served, with histories of its own."""
+
+    directory: Path
+    bundle_id: str
 
 
 def measure(
@@ -40,37 +51,54 @@ def measure(
     ranker: Ranked,
     config: PipelineConfig,
     progress: Progress,
+    serving: Serving | None = None,
 ) -> dict[str, Any]:
     """Everything measured of ``bundle``: the whole funnel, asked through gRPC, beside baselines, by
-    segment, and each stage alone. Raises DatasetRejected where nobody can be asked."""
+    segment, and each stage alone. Raises DatasetRejected where nobody can be asked.
+
+    serving: is asked the same, and what it answers is measured in the same way.
+    """
     data, parts = prepared.data, prepared.parts
     asked = questions(parts)
     if not asked:
         raise DatasetRejected(f"split: nobody of the test part can be asked: {left_out(parts)}")
     everybody = [*asked, *newcomers(parts)]
     available = _available(prepared)
-    client = Client(bundle, data.user_ids, data.items.column("item_id").to_pylist(), progress)
+    item_ids = data.items.column("item_id").to_pylist()
+    client = Client(bundle, data.user_ids, item_ids, progress)
     answers = client.ask(everybody, PAGE, DEPTH)
+    asked_too = {FUNNEL: answers}
+    if serving is not None:
+        progress.note("the same questions to the bundle before")
+        asked_too[BEFORE] = Client(serving.directory, data.user_ids, item_ids, progress).ask(
+            everybody, PAGE, DEPTH
+        )
     others, chosen = _baselines(prepared, available, config, progress)
     scorers = {TOWERS: retrieval.scorer(towers, asked), **others}
     methods = {
-        FUNNEL: Method(answers.pages[: len(asked)], answers.ranked[: len(asked)]),
+        **{
+            name: Method(each.pages[: len(asked)], each.ranked[: len(asked)])
+            for name, each in asked_too.items()
+        },
         **{name: _ranked(each, asked, available) for name, each in scorers.items()},
     }
     relevant = [question.relevant for question in asked]
     yardstick = _yardstick(prepared, towers.vectors)
+    judged = judgement.judge(methods, relevant, yardstick, config.seed)
+    by_segment = {
+        **_segments(asked, methods, yardstick.counts),
+        **_new(everybody[len(asked) :], asked_too, scorers["popularity"], available),
+    }
     return {
+        **({} if serving is None else {"serving": _of(serving, judged["methods"], by_segment)}),
         "data set": data.name,
         "seed": config.seed,
         "split": config.split.model_dump(),
         "users": len(asked),
         "users_left_out": left_out(parts),
-        **judgement.judge(methods, relevant, yardstick, config.seed),
+        **judged,
         "baseline settings": chosen,
-        "segments": {
-            **_segments(asked, methods, yardstick.counts),
-            **_new(everybody[len(asked) :], answers, scorers["popularity"], available),
-        },
+        "segments": by_segment,
         "retrieval": retrieval.recalls(
             methods[TOWERS].deep, methods[FUNNEL].deep, answers, relevant
         ),
@@ -177,13 +205,16 @@ def _segments(
 
 
 def _new(
-    new: Sequence[Question], answers: Answers, popularity: Scorer, available: Mask
+    new: Sequence[Question], answers: Mapping[str, Answers], popularity: Scorer, available: Mask
 ) -> dict[str, Any]:
     """Users of whom nothing is known, the last of ``answers``: popularity is all there is."""
     if not new:
         return {}
     theirs = {
-        FUNNEL: Method(answers.pages[-len(new) :], answers.ranked[-len(new) :]),
+        **{
+            name: Method(each.pages[-len(new) :], each.ranked[-len(new) :])
+            for name, each in answers.items()
+        },
         "popularity": _ranked(popularity, new, available),
     }
     relevant = [question.relevant for question in new]
@@ -200,5 +231,19 @@ def _ranker(ranked: Ranked) -> dict[str, Any]:
             f"{model}, {objective}": found
             for model, quality in ranked.quality.items()
             for objective, found in quality.items()
+        },
+    }
+
+
+def _of(
+    serving: Serving, methods: Mapping[str, Any], by_segment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was measured of the bundle before, in the form of a report of its own."""
+    return {
+        "bundle_id": serving.bundle_id,
+        "methods": {FUNNEL: methods[BEFORE]},
+        "segments": {
+            name: {"methods": {FUNNEL: found["methods"][BEFORE]}}
+            for name, found in by_segment.items()
         },
     }

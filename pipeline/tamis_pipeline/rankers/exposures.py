@@ -8,13 +8,14 @@ the request.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.rankers.requests import Requests, UInt16
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles import features
@@ -24,6 +25,7 @@ from tamis_server.bundles.query_tower import clock, encode
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 _PRODUCTS = 1 << 22  # of requests with all items, that are in memory at a time
 # how the server merges its sources by default (settings retrieval.*_weight, ReciprocalRankMerger)
 _DAMPING, _PERSONAL, _TOGETHER, _POPULAR = 60, 1.0, 1.0, 0.3
@@ -73,9 +75,10 @@ class Exposures:
     """One request a row, n in all, of c candidates.
 
     user_fields int32[n, f]; user_dense float32[n, d + dim], the query last; items int32[n, c], the
-    positive first, -1 where there are no more; cross float32[n, c, x]; outcomes uint16[n], of the
-    positive, as in Requests. History, latest first: history_items int32[n, l], -1 where there are
-    no more; history_kinds uint8[n, l]; history_ages float32[n, l], see ``features.ages``.
+    positive, where there is one, first, -1 where there are no more; cross float32[n, c, x];
+    outcomes uint16[n], of the positive, as in Requests. History, latest first: history_items
+    int32[n, l], -1 where there are no more; history_kinds uint8[n, l]; history_ages float32[n, l],
+    see ``features.ages``.
     """
 
     user_fields: Int32
@@ -137,6 +140,23 @@ def listed(
     return _exposed(asked, tables, towers, config, candidates)
 
 
+def offered(
+    asked: Requests,
+    tables: ItemTables,
+    towers: Towers,
+    config: ExposureConfig,
+    available: Mask,
+) -> Exposures:
+    """What is to be ranked when nobody knows yet what comes (``requests.standing``): the same
+    candidates, and no positive. available: bool[items]."""
+    parts = []
+    for block, queries in _blocks(asked, tables, towers):
+        unfit = _met(block, available.shape[0]) | ~available
+        items = _near(block, tables, queries, config, unfit)
+        parts.append(_features(block, items, queries, tables, config))
+    return _joined(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What retrieval finds for a block of requests: near int32[n, k], nearest first, -1 where there
@@ -145,7 +165,7 @@ class _Found:
 
     targets: Int32
     near: Int32
-    met: npt.NDArray[np.bool_]
+    met: Mask
 
     def take(self, chosen: npt.NDArray[np.intp]) -> Self:
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
@@ -161,18 +181,29 @@ def _exposed(
     """Positives that retrieval would have missed are left out: with them a ranker would learn that
     items far from the query do better than those near it."""
     parts: list[Exposures] = []
-    size = max(1, min(256, _PRODUCTS // tables.vectors.shape[0]))
-    for start in range(0, len(asked), size):
-        block = asked.take(np.arange(start, min(start + size, len(asked))))
-        rows, kinds, _ = _latest(block, towers.encoder["recency_bias"].shape[0])
-        queries = encode(towers.encoder, rows, kinds, clock(block.times))
+    for block, queries in _blocks(asked, tables, towers):
         found, retrieved = _retrieved(block, tables, queries, config)
         kept = np.flatnonzero(retrieved)
         if kept.shape[0]:
             items = candidates(found.take(kept))
             parts.append(_features(block.take(kept), items, queries[kept], tables, config))
     if not parts:
-        raise ValueError("no positive event to learn ranking from")
+        raise DatasetRejected("interactions: no positive event to learn ranking from")
+    return _joined(parts)
+
+
+def _blocks(
+    asked: Requests, tables: ItemTables, towers: Towers
+) -> Iterator[tuple[Requests, Float32]]:
+    """Requests, some at a time, with their queries float32[n, dim]."""
+    size = max(1, min(256, _PRODUCTS // tables.vectors.shape[0]))
+    for start in range(0, len(asked), size):
+        block = asked.take(np.arange(start, min(start + size, len(asked))))
+        rows, kinds, _ = _latest(block, towers.encoder["recency_bias"].shape[0])
+        yield block, encode(towers.encoder, rows, kinds, clock(block.times))
+
+
+def _joined(parts: Sequence[Exposures]) -> Exposures:
     columns = ([getattr(part, field.name) for part in parts] for field in fields(Exposures))
     return Exposures(*(np.concatenate(column) for column in columns))
 
@@ -190,23 +221,37 @@ def _latest(asked: Requests, length: int) -> tuple[Int32, UInt8, npt.NDArray[np.
     )
 
 
-def _retrieved(
-    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig
-) -> tuple[_Found, npt.NDArray[np.bool_]]:
-    n, items = len(asked), tables.vectors.shape[0]
-    met = np.zeros((n, items), np.bool_)
+def _met(asked: Requests, items: int) -> Mask:
+    """bool[n, items]: all that the user meets in ``past``, at any time."""
+    met = np.zeros((len(asked), items), np.bool_)
     for row, (begin, last) in enumerate(zip(asked.begin, asked.last, strict=True)):
         met[row, asked.past.items[begin:last]] = True
-    met[np.arange(n), asked.targets] = False
-    scores = np.where(met, -np.inf, queries @ tables.vectors.T)
+    return met
+
+
+def _near(
+    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig, unfit: Mask
+) -> Int32:
+    """int32[n, k]: what the sources find, merged, the nearest first, -1 where there is no more;
+    without those that are unfit bool[n, items]."""
+    scores = np.where(unfit, -np.inf, queries @ tables.vectors.T)
     scores[~queries.any(axis=1)] = -np.inf  # nobody to be near to
-    merged = np.zeros((n, items), np.float32)
+    merged = np.zeros(unfit.shape, np.float32)
     _add(merged, scores, config.personal, _PERSONAL)
-    _add(merged, np.where(met, -np.inf, _together(asked, tables)), config.together, _TOGETHER)
-    _add(merged, np.where(met, -np.inf, tables.popularity), config.popular, _POPULAR)
+    _add(merged, np.where(unfit, -np.inf, _together(asked, tables)), config.together, _TOGETHER)
+    _add(merged, np.where(unfit, -np.inf, tables.popularity), config.popular, _POPULAR)
     found = best(merged, config.candidates)
     there = np.take_along_axis(merged, found, 1) > 0
     near: Int32 = np.where(there, found, -1).astype(np.int32)
+    return near
+
+
+def _retrieved(
+    asked: Requests, tables: ItemTables, queries: Float32, config: ExposureConfig
+) -> tuple[_Found, Mask]:
+    met = _met(asked, tables.vectors.shape[0])
+    met[np.arange(len(asked)), asked.targets] = False
+    near = _near(asked, tables, queries, config, met)
     target = near == asked.targets[:, None]
     # with nothing else near there would be nothing to rank
     retrieved = target.any(axis=1) & ((near >= 0) & ~target).any(axis=1)

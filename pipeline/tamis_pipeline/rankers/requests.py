@@ -94,6 +94,23 @@ def _among(events: Interactions, others: Interactions) -> npt.NDArray[np.bool_]:
     return found
 
 
+def standing(past: Interactions, users: int, time: float) -> Requests:
+    """One request of each user 0, 1, … at ``time`` (Unix seconds), of which nobody knows what came
+    of it: targets are -1. Known is what of ``past`` is not later."""
+    past = past.take(past.times <= time)
+    past = past.take(np.lexsort((past.times, past.users)))
+    bounds = np.searchsorted(past.users, np.arange(users + 1))
+    return Requests(
+        past,
+        bounds[:-1],
+        bounds[1:],
+        bounds[1:],
+        np.full(users, time),
+        np.full(users, -1, np.int32),
+        np.zeros(users, np.uint16),
+    )
+
+
 def _first_positives(asked: Interactions) -> tuple[Positions, UInt16]:
     """Positions, by user and time, and the kinds that followed, as bits."""
     order = np.lexsort((asked.times, asked.items, asked.users))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -55,6 +56,8 @@ class Batch(NamedTuple):
 class Model(Protocol):
     """A ranker's form. Its heads are arrays w_out [o, h], wide [o] and bias [o]."""
 
+    def __hash__(self) -> int: ...
+
     def initial(self, seed: int, simple: Simple) -> Params:
         """What learning begins with: the order of ``simple``."""
 
@@ -95,7 +98,7 @@ def lessons(
 ) -> Lessons:
     """From the positives of ``asked``, which the two-tower must not have learned from; a fifth of
     the requests is kept aside, ``config.lists`` at most. ordered: see ``requests``. Raises
-    ValueError where there is nothing to learn from."""
+    DatasetRejected where there is nothing to learn from."""
     rng = np.random.default_rng(seed)
     moments = requests(past, asked, ordered)
     order = rng.permutation(len(moments))
@@ -187,14 +190,20 @@ def calibrated(
 def predict(model: Model, params: Mapping[str, Any], items: Items, data: Exposures) -> Float32:
     """Logits float32[n, c, o]."""
     size = max(1, min(len(data), 32_768 // data.items.shape[1]))
-    score = jax.jit(lambda params, batch: model.logits(params, items, batch, None))
+    score = _scoring(model)
     found = []
     for start in range(0, len(data), size):
         # one shape, one compilation: the last block is filled up with what came before
         chosen = np.arange(start, start + size) % len(data)
-        logits = np.asarray(score(dict(params), batch_of(data.take(chosen))))
+        logits = np.asarray(score(dict(params), items, batch_of(data.take(chosen))))
         found.append(logits[: len(data) - start])
     return np.concatenate(found)
+
+
+@lru_cache(maxsize=4)
+def _scoring(model: Model) -> Callable[[Params, Items, Batch], jax.Array]:
+    """Compiled once a model and shape, however often it is asked."""
+    return jax.jit(lambda params, items, batch: model.logits(params, items, batch, None))
 
 
 def item_inputs(tables: ItemTables) -> Items:

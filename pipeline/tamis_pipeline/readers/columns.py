@@ -6,12 +6,19 @@ value of another type is: all others of its column would change their meaning wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
 
 from tamis_pipeline.dataset import DatasetRejected, iso_time
+
+# what a column of a published file holds
+TEXT, WHOLE, NUMBER = pl.String, pl.Int64, pl.Float64
+_WHAT: Mapping[type[pl.DataType], str] = {
+    WHOLE: "is to be a whole number",
+    NUMBER: "is to be a number",
+}
 
 _IDS = ("item_id", "user_id")
 _TEXTS = ("title", "text", "image", "event_type", "event_id", "session_id", "request_id")
@@ -27,6 +34,20 @@ def checked(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     for column in frame.get_columns():
         _rule(column.name)(column, path)
     return frame
+
+
+def converted(
+    texts: pl.DataFrame, path: Path, columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame:
+    """``texts``, all strings, as they were read from ``path``, with ``columns`` as what they are:
+    TEXT, WHOLE or NUMBER; a blank number is missing. Raises DatasetRejected as ``checked``."""
+    for name, kind in columns.items():
+        if kind != TEXT:
+            column = texts[name].str.strip_chars()
+            numbers = column.cast(kind, strict=False)
+            _refuse(texts[name], path, _WHAT[kind], _filled(column) & numbers.is_null())
+            texts = texts.with_columns(numbers)
+    return texts
 
 
 def _rule(name: str) -> Callable[[pl.Series, Path], None]:

@@ -7,12 +7,14 @@ from pathlib import Path
 import polars as pl
 
 from tamis_pipeline.dataset import Tables
+from tamis_pipeline.readers.columns import NUMBER, TEXT, WHOLE
 from tamis_pipeline.readers.files import read_csv
 
-_COLUMNS = (
-    "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season",
-    "year", "usage", "productDisplayName",
+_TEXTS = (
+    "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "usage",
+    "productDisplayName",
 )  # fmt: skip
+_COLUMNS = {"id": WHOLE, "year": NUMBER, **dict.fromkeys(_TEXTS, TEXT)}
 
 
 def read(directory: Path) -> Tables:
@@ -20,12 +22,10 @@ def read(directory: Path) -> Tables:
     styles = read_csv(directory / "styles.csv", _COLUMNS)
     pictures = {path.stem for path in (directory / "images").glob("*.jpg")}
     item_id = pl.col("id").cast(pl.String)
-    described = [
-        pl.col(name).cast(pl.String) for name in ("articleType", "baseColour", "season", "usage")
-    ]
+    described = [pl.col(name) for name in ("articleType", "baseColour", "season", "usage")]
     items = styles.select(
         item_id=item_id,
-        title=pl.col("productDisplayName").cast(pl.String),
+        title=pl.col("productDisplayName"),
         text=pl.concat_str(described, separator=", ", ignore_nulls=True),
         image=pl.when(item_id.is_in(sorted(pictures))).then("images/" + item_id + ".jpg"),
         article=pl.col("articleType"),
@@ -35,6 +35,6 @@ def read(directory: Path) -> Tables:
         gender=pl.col("gender"),
         season=pl.col("season"),
         usage=pl.col("usage"),
-        year=pl.col("year").cast(pl.Float64),
+        year=pl.col("year"),
     )
     return Tables(items)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from tamis_pipeline.dataset import DatasetRejected, require
-from tamis_pipeline.readers.columns import checked
+from tamis_pipeline.readers.columns import checked, converted
 
 
 def exists(directory: Path, name: str) -> bool:
@@ -33,20 +34,24 @@ def read_table(directory: Path, name: str) -> pl.DataFrame:
     raise DatasetRejected(f"{directory}: neither {parquet.name} nor {csv.name} is there")
 
 
-def read_csv(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """A csv file with a header that has ``columns``. Raises DatasetRejected."""
+def read_csv(path: Path, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    """A csv file with a header that has ``columns`` (see ``columns.converted``); others are text.
+    Raises DatasetRejected."""
     try:
-        frame = pl.read_csv(path, infer_schema_length=10_000)
+        frame = pl.read_csv(path, infer_schema=False)
     except FileNotFoundError:
         raise DatasetRejected(f"{path}: not found") from None
     except pl.exceptions.PolarsError as error:
         raise DatasetRejected(f"{path}: {str(error).splitlines()[0]}") from None
-    require(frame, path.name, columns)
-    return frame
+    require(frame, path.name, tuple(columns))
+    return converted(frame, path, columns)
 
 
-def read_separated(path: Path, separator: str, columns: tuple[str, ...]) -> pl.DataFrame:
-    """A Latin-1 file without a header; all columns are strings. Raises DatasetRejected."""
+def read_separated(
+    path: Path, separator: str, columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame:
+    """A Latin-1 file without a header, of ``columns`` in their order (see ``columns.converted``).
+    Raises DatasetRejected."""
     rows = [line.split(separator) for line in read_lines(path, "latin-1")]
     for number, row in enumerate(rows, start=1):
         if len(row) != len(columns):
@@ -54,7 +59,8 @@ def read_separated(path: Path, separator: str, columns: tuple[str, ...]) -> pl.D
                 f"{path}, line {number}: {len(row)} fields between {separator!r}, not "
                 f"{len(columns)}: {', '.join(columns)}"
             )
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    texts = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return converted(texts, path, columns)
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:

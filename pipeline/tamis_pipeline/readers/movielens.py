@@ -12,8 +12,10 @@ from pathlib import Path
 import polars as pl
 
 from tamis_pipeline.dataset import DatasetRejected, Tables, require
+from tamis_pipeline.readers.columns import NUMBER, TEXT, WHOLE, converted
 from tamis_pipeline.readers.files import read_csv, read_lines, read_separated
 
+_MOVIES = {"movieId": WHOLE, "title": TEXT, "genres": TEXT}
 # the year most of the million ratings were given in: where times are lost, events start here
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 
@@ -24,8 +26,11 @@ def latest(directory: Path) -> Tables:
     Tags are left out: many were given after the ratings that they would help to predict.
     Raises DatasetRejected.
     """
-    movies = read_csv(directory / "movies.csv", ("movieId", "title", "genres"))
-    ratings = read_csv(directory / "ratings.csv", ("userId", "movieId", "rating", "timestamp"))
+    movies = read_csv(directory / "movies.csv", _MOVIES)
+    ratings = read_csv(
+        directory / "ratings.csv",
+        {"userId": WHOLE, "movieId": WHOLE, "rating": NUMBER, "timestamp": NUMBER},
+    )
     posters = {path.stem for path in (directory / "posters").glob("*.jpg")}
     movie_id = pl.col("movieId").cast(pl.String)
     items = _movies(movies).with_columns(
@@ -46,23 +51,27 @@ def hundred_thousand(directory: Path) -> Tables:
     """The u.* files of 100k. Some copies hold ratings of a user 0, who is not in u.user: left out
     and counted. Raises DatasetRejected."""
     names = [line.split("|")[0] for line in read_lines(directory / "u.genre") if line]
-    columns = ("movieId", "title", "released", "video", "url", *names)
+    described = dict.fromkeys(("title", "released", "video", "url"), TEXT)
+    columns = {"movieId": WHOLE, **described, **dict.fromkeys(names, WHOLE)}
     movies = read_separated(directory / "u.item", "|", columns)
-    flagged = [pl.when(pl.col(name) == "1").then(pl.lit(name)) for name in names]
+    flagged = [pl.when(pl.col(name) == 1).then(pl.lit(name)) for name in names]
     genres = pl.concat_list(flagged).list.drop_nulls().list.join("|")
     items = _movies(movies.select("movieId", "title", genres=genres))
     users = read_separated(
-        directory / "u.user", "|", ("user_id", "age", "gender", "occupation", "zip")
+        directory / "u.user",
+        "|",
+        {"user_id": WHOLE, "age": NUMBER, "gender": TEXT, "occupation": TEXT, "zip": TEXT},
     )
     ratings = read_separated(
-        directory / "u.data", "\t", ("user_id", "item_id", "stars", "timestamp")
+        directory / "u.data",
+        "\t",
+        {"user_id": WHOLE, "item_id": WHOLE, "stars": NUMBER, "timestamp": NUMBER},
     )
     known = ratings.filter(pl.col("user_id").is_in(users["user_id"].to_list()))
     events = known.select(
-        "user_id",
-        "item_id",
-        pl.col("timestamp").cast(pl.Float64),
-        event_type=_event_type(pl.col("stars").cast(pl.Float64)),
+        pl.col("user_id", "item_id").cast(pl.String),
+        "timestamp",
+        event_type=_event_type(pl.col("stars")),
     )
     lost = {"interactions of a user who is not in u.user": len(ratings) - len(known)}
     return Tables(items, events, _profiles(users), problems=lost)
@@ -74,9 +83,11 @@ def million_ncf(directory: Path) -> Tables:
     Ratings and times are lost: every pair is a view, a second apart in the order of the file, which
     is by user. Raises DatasetRejected.
     """
-    movies = read_separated(directory / "movies.dat", "::", ("movieId", "title", "genres"))
+    movies = read_separated(directory / "movies.dat", "::", _MOVIES)
     users = read_separated(
-        directory / "users.dat", "::", ("user_id", "gender", "age", "occupation", "zip")
+        directory / "users.dat",
+        "::",
+        {"user_id": WHOLE, "gender": TEXT, "age": NUMBER, "occupation": TEXT, "zip": TEXT},
     )
     held_out = _ncf_test(directory)
     path = directory / "ratings.parquet"
@@ -85,6 +96,8 @@ def million_ncf(directory: Path) -> Tables:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DatasetRejected(f"{path}: {str(error).splitlines()[0]}") from None
     require(pairs, path.name, ("userID", "movieID"))
+    texts = pairs.select(pl.col("userID", "movieID").cast(pl.String))
+    pairs = converted(texts, path, {"userID": WHOLE, "movieID": WHOLE})
     events = pairs.select(
         user_id=pl.col("userID").cast(pl.String), item_id=pl.col("movieID").cast(pl.String)
     )
@@ -98,7 +111,8 @@ def _ncf_test(directory: Path) -> pl.DataFrame:
 
     Raises DatasetRejected.
     """
-    named = read_separated(directory / "ncf_item_map.tsv", "\t", ("ncf_item", "movie_id"))
+    columns_of_map = {"ncf_item": TEXT, "movie_id": TEXT}
+    named = read_separated(directory / "ncf_item_map.tsv", "\t", columns_of_map)
     movie_of = dict(named.iter_rows())
     path = directory / "ml-1m.test.negative.gz"
     try:
@@ -140,8 +154,8 @@ def _movies(movies: pl.DataFrame) -> pl.DataFrame:
 
 def _profiles(users: pl.DataFrame) -> pl.DataFrame:
     return users.select(
-        "user_id",
-        pl.col("age").cast(pl.Float64),
+        pl.col("user_id").cast(pl.String),
+        "age",
         "gender",
         "occupation",
         region=pl.col("zip").str.head(1),

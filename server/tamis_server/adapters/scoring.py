@@ -61,7 +61,9 @@ class ModelRanker:
         self._timeout_s = timeout_s
         self._pairing = pairing_number(bundle.manifest.pairing_id)
         self._reads: tuple[Signature, RankingInputs] | None = None
-        self._batcher = Batcher(model.name, self._run, workers=at_once, max_batch=users)
+        self._batcher: Batcher[_Asked, npt.NDArray[np.float32]] = Batcher(
+            model.name, self._run, workers=at_once, max_batch=users
+        )
 
     async def score(self, ctx: RequestContext, candidates: Candidates) -> Scores:
         """Raises DependencyFailed."""

@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from inspect import ismethod
 from typing import Any, Generic, TypeVar
+from weakref import WeakMethod
 
 from tamis_server.domain.errors import ContractViolation, Overloaded
 
@@ -31,16 +33,20 @@ class Batcher(Generic[Request, Result]):
     def __init__(
         self,
         name: str,
-        call: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]],
+        call: Callable[[Sequence[Request]], Any],
         *,
         workers: int = 1,
         max_batch: int = 64,
         max_waiting: int = 1024,
         cancels: bool = True,
     ) -> None:
-        """cancels: False where a call goes on when it is cancelled, as one on a thread does."""
+        """cancels: False where a call goes on when it is cancelled, as one on a thread does.
+
+        A ``call`` that is a method is held weakly: its object keeps the batcher, and were it kept
+        in turn, a bundle that is no longer served would stay until Python looks for cycles.
+        """
         self._name = name
-        self._call = call
+        self._call = WeakMethod(call) if ismethod(call) else lambda: call
         self._cancels = cancels
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -61,11 +67,20 @@ class Batcher(Generic[Request, Result]):
         while self._idle and (batch := self._take()):
             self._idle -= 1
             futures = [future for _, future in batch]
-            call = self._call([request for request, _ in batch])
+            call = self._start([request for request, _ in batch])
             self._running.add(running := asyncio.ensure_future(call))
             running.add_done_callback(partial(self._finish, futures))
             for future in futures if self._cancels else ():
                 future.add_done_callback(partial(_cancel_unwanted, running, futures))
+
+    def _start(self, requests: Sequence[Request]) -> Awaitable[Sequence[Result]]:
+        return self._called()(requests)  # type: ignore[no-any-return]
+
+    def _called(self) -> Callable[[Sequence[Request]], Any]:
+        call = self._call()
+        if call is None:
+            raise ContractViolation(f"{self._name}: whose it was is gone")
+        return call
 
     def _take(self) -> list[Waiting[Request, Result]]:
         batch: list[Waiting[Request, Result]] = []
@@ -115,18 +130,17 @@ class MicroBatcher(Batcher[Request, Result]):
         max_waiting: int = 1024,
     ) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
-
-        def on_thread(requests: Sequence[Request]) -> Awaitable[Sequence[Result]]:
-            return asyncio.get_running_loop().run_in_executor(self._pool, call, requests)
-
         super().__init__(
             name,
-            on_thread,
+            call,
             workers=workers,
             max_batch=max_batch,
             max_waiting=max_waiting,
             cancels=False,
         )
+
+    def _start(self, requests: Sequence[Request]) -> Awaitable[Sequence[Result]]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._called(), requests)
 
     def close(self) -> None:
         """Wait until running calls have ended, and their threads with them."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tamis_server.bundles.manifest import read_manifest
+from tamis_server.bundles.memory import give_back
 from tamis_server.bundles.mirror import Origin
 from tamis_server.domain.errors import BundleRejected, ContractViolation, DependencyFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+_LAST_REQUESTS_S = 2.0  # of the bundle before
 
 
 class Swapper(Generic[T]):
@@ -36,6 +38,7 @@ class Swapper(Generic[T]):
         self._served: str = ""
         self._refused: str = ""
         self._swapping = asyncio.Lock()
+        self._tidying: asyncio.Task[None] | None = None
         self.last_rejection: str = ""
         self.swaps = 0
 
@@ -56,7 +59,9 @@ class Swapper(Generic[T]):
                 self.last_rejection = str(error)
                 raise
             self._adopt(candidate)
-            self._current = candidate
+            swapped, self._current = self._current is not None, candidate
+            if swapped:
+                self._tidying = asyncio.create_task(_tidy())
             self._served = bundle_id
             self.last_rejection = ""
             self.swaps += 1
@@ -84,3 +89,9 @@ class Swapper(Generic[T]):
             if str(error) != self.last_rejection or not self._refused:
                 log.error("the next bundle can't be served, keeping the one that is: %s", error)
             self.last_rejection = str(error)
+
+
+async def _tidy() -> None:
+    """What the bundle before has left free in our own heap is the system's again."""
+    await asyncio.sleep(_LAST_REQUESTS_S)
+    await asyncio.to_thread(give_back)

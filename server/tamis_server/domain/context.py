@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -184,3 +185,14 @@ class RequestContext:
     sought_vector: Vectors | None = None
     met: Bits | None = None
     eligible: Eligible | None = None
+
+    def knowing(self, **known: Any) -> RequestContext:
+        """The same with fields that have become known: ``dataclasses.replace`` at a quarter of its
+        price, which five preparations a request add up to."""
+        new = object.__new__(RequestContext)
+        for name, put in _PUT.items():
+            put(new, known[name] if name in known else getattr(self, name))
+        return new
+
+
+_PUT = {name: getattr(RequestContext, name).__set__ for name in RequestContext.__slots__}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -12,6 +11,7 @@ from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
 from tamis_server.domain.context import Deadline, RequestContext
 from tamis_server.domain.errors import DeadlineExceeded, DependencyFailed
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
+from tamis_server.funnel.waiting import within
 from tamis_server.protection.quality import QualityFactor
 
 S_co = TypeVar("S_co", covariant=True)
@@ -135,8 +135,7 @@ class _Run:
         start, outcome, after = perf_counter(), "error", before
         allowed_s = min(step.budget_s, self._deadline.remaining() - step.leaves_s)
         try:
-            async with asyncio.timeout(allowed_s):
-                after = await work
+            after = await within(allowed_s, work)
             outcome = "ok"
         except TimeoutError:
             outcome = "timeout"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tamis_server.domain.context import RequestContext
@@ -53,7 +53,7 @@ class UserState:
 def _knowing(ctx: RequestContext, state: State, catalogue: Catalogue) -> RequestContext:
     """The request with what is known of its user, in the rows of the catalogue."""
     met = catalogue.bits(state.exact) if state.exact.shape[0] else None
-    return replace(ctx, state=state, history=catalogue.history(state), met=met)
+    return ctx.knowing(state=state, history=catalogue.history(state), met=met)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class QueryEncoding:
     name: ClassVar[str] = "query_encoding"
 
     async def prepare(self, ctx: RequestContext) -> RequestContext:
-        return replace(ctx, query=await self.encoder.encode(ctx))
+        return ctx.knowing(query=await self.encoder.encode(ctx))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class SearchEncoding:
             raise InvalidRequest(
                 [FieldViolation(ctx.sought.text_field, "has no word that the encoder knows")]
             )
-        return replace(ctx, sought_vector=vector)
+        return ctx.knowing(sought_vector=vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +89,4 @@ class EligibleItems:
     name: ClassVar[str] = "eligibility"
 
     async def prepare(self, ctx: RequestContext) -> RequestContext:
-        return replace(ctx, eligible=self.eligibility.eligible(ctx.predicates, ctx.excluded))
+        return ctx.knowing(eligible=self.eligibility.eligible(ctx.predicates, ctx.excluded))

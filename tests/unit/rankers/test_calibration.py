@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis_pipeline.rankers.calibration import Platt, fold, platt, sigmoid
@@ -23,6 +23,7 @@ def test_the_fit_finds_the_scale_and_shift_that_made_the_labels() -> None:
 @given(
     st.lists(st.tuples(st.floats(-50, 50), st.booleans()), min_size=1, max_size=60),
 )
+@settings(deadline=None)
 def test_probabilities_keep_the_order_of_the_logits(pairs: list[tuple[float, bool]]) -> None:
     logits, labels = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
     found = platt(logits, labels)

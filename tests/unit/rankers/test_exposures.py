@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tamis_pipeline.dataset import Interactions
+from tamis_pipeline.dataset import DatasetRejected, Interactions
 from tamis_pipeline.rankers.exposures import ExposureConfig, Exposures, ItemTables, listed, sampled
 from tamis_pipeline.rankers.objectives import DEFAULT, labels
 from tamis_pipeline.rankers.requests import Requests, requests
@@ -186,7 +186,7 @@ def test_what_goes_with_the_history_is_a_candidate_and_what_most_sources_find_co
 
 def test_nothing_to_learn_from_is_said() -> None:
     asked, tables, towers, _ = world(5)
-    with pytest.raises(ValueError, match="no positive event to learn ranking from"):
+    with pytest.raises(DatasetRejected, match="no positive event to learn ranking from"):
         listed(asked.take(np.empty(0, np.intp)), tables, towers, CONFIG)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 # (docs/performance.md; `python loadtest/filter_plan.py` measures both). Their ratio decides where
 # the exact scan ends; it is much the same at every level, since both wait for memory.
 _SCAN_NS, _SCAN_NS_A_FLOAT = 2.0, 0.1
-_BEAM_NS, _BEAM_NS_A_FLOAT = 300.0, 2.5  # a row of the beam: its links, about 13 new rows
+_BEAM_NS, _BEAM_NS_A_FLOAT = 250.0, 2.0  # a row of the beam: its links, about 13 new rows
 
 # `ef_search` is the beam for so many results. Recall goes with the beam's ratio to k, so fewer take
 # a shorter one. More take no longer one than they must: it finds their first 100 as well.

@@ -15,8 +15,9 @@ from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.domain.candidates import Bits, Rows, Scored, Scores, Vectors
 from tamis_server.domain.context import Eligible
 
-# Up to here a search runs on the event loop: a hop to a thread costs 80 us and more.
-_INLINE_US = 100.0
+# Up to here a search runs on the event loop: a hop to a thread costs 80 us, and both then contend
+# for the interpreter.
+_INLINE_US = 500.0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""Recommendations for everybody at once, from a bundle and without a server."""
