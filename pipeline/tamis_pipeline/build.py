@@ -196,7 +196,7 @@ class Pipeline:
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        config, data = self._config, self.read.value.data
+        config, data, together = self._config, self.read.value.data, self.neighbours
 
         def measure() -> dict[str, Any]:
             require_no_leak(draft.value, prepared.value.parts, data.user_ids)
@@ -204,6 +204,7 @@ class Pipeline:
                 draft.value,
                 prepared.value,
                 towers.value,
+                together.value[1],
                 ranker.value,
                 config,
                 self._progress,
@@ -212,7 +213,7 @@ class Pipeline:
         return self._work.value(
             "evaluate",
             measure,
-            of=[prepared, towers, ranker, draft],
+            of=[prepared, towers, together, ranker, draft],
             settings=[config.split, config.ranking, config.evaluation, config.seed],
             code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )

@@ -23,6 +23,7 @@ from tamis_pipeline.progress import Progress
 from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -30,6 +31,7 @@ Mask = npt.NDArray[np.bool_]
 DEPTH = 500  # the longest page that a server gives
 FUNNEL = "whole funnel"
 TOWERS = "two-tower alone"
+TOGETHER = "co-occurrence alone"
 NEW = "new users (of whom nothing is known)"
 
 
@@ -37,6 +39,7 @@ def measure(
     bundle: Path,
     prepared: Prepared,
     towers: Towers,
+    neighbours: Neighbours,
     ranker: Ranked,
     config: PipelineConfig,
     progress: Progress,
@@ -52,7 +55,11 @@ def measure(
     client = Client(bundle, data.user_ids, data.items.column("item_id").to_pylist(), progress)
     answers = client.ask(everybody, PAGE, DEPTH)
     others, chosen = _baselines(prepared, available, config, progress)
-    scorers = {TOWERS: retrieval.scorer(towers, asked), **others}
+    scorers = {
+        TOWERS: retrieval.scorer(towers, asked),
+        TOGETHER: retrieval.together(neighbours, asked, available.shape[0]),
+        **others,
+    }
     methods = {
         FUNNEL: Method(answers.pages[: len(asked)], answers.ranked[: len(asked)]),
         **{name: _ranked(each, asked, available) for name, each in scorers.items()},
