@@ -32,6 +32,7 @@ DEPTH = 500  # the longest page that a server gives
 FUNNEL = "whole funnel"
 TOWERS = "two-tower alone"
 TOGETHER = "co-occurrence alone"
+COLD = "cold items among themselves"
 NEW = "new users (of whom nothing is known)"
 
 
@@ -76,6 +77,7 @@ def measure(
         "baseline settings": chosen,
         "segments": {
             **_segments(asked, methods, yardstick.counts),
+            **_cold(asked, scorers[TOWERS], available, yardstick.counts),
             **_new(everybody[len(asked) :], answers, scorers["popularity"], available),
         },
         "retrieval": retrieval.recalls(
@@ -181,6 +183,19 @@ def _segments(
             "methods": judgement.means(theirs, within(asked, segment)),
         }
     return found
+
+
+def _cold(
+    asked: Sequence[Question], towers: Scorer, available: Mask, counts: Float32
+) -> dict[str, Any]:
+    """Items never met in training, ranked among themselves by the two-tower: what content says."""
+    cold = available & (counts == 0)
+    theirs = [question for question in asked if cold[question.relevant].any()]
+    if not theirs:
+        return {}
+    found = {TOWERS: _ranked(towers, theirs, cold)}
+    relevant = [question.relevant[cold[question.relevant]] for question in theirs]
+    return {COLD: {"users": len(theirs), "methods": judgement.means(found, relevant)}}
 
 
 def _new(
