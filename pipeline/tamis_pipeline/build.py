@@ -227,7 +227,7 @@ class Pipeline:
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
-        serving = self.serving
+        serving, together = self.serving, self.neighbours
         config, data = self.config, self.read.value.data
 
         def measure() -> dict[str, Any]:
@@ -236,6 +236,7 @@ class Pipeline:
                 draft.value,
                 prepared.value,
                 towers.value,
+                together.value[1],
                 ranker.value,
                 config,
                 self.progress,
@@ -245,7 +246,7 @@ class Pipeline:
         return self.work.value(
             "evaluate",
             measure,
-            of=[prepared, towers, ranker, draft, *([serving] if serving else [])],
+            of=[prepared, towers, together, ranker, draft, *([serving] if serving else [])],
             settings=[config.split, config.ranking, config.evaluation, config.seed],
             code=[report, leakage, "tamis_server.__main__"],  # it asks a server
         )

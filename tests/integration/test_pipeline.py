@@ -67,7 +67,12 @@ def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Pat
     bundle = load(built)
     report = json.loads((built / "evaluation.json").read_text())
     simple = {"popularity", "item-kNN", "EASE", "ALS", "BPR"}
-    assert set(report["methods"]) == {"whole funnel", "two-tower alone", *simple}
+    assert set(report["methods"]) == {
+        "whole funnel",
+        "two-tower alone",
+        "co-occurrence alone",
+        *simple,
+    }
     for name, row in report["methods"].items():
         assert {"Recall@100", "NDCG@10", "HR@10", "MRR@20", "coverage@20"} <= set(row)
         assert all(0 <= value <= 1 for metric, value in row.items() if metric != "novelty@20")

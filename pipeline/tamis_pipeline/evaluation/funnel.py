@@ -149,6 +149,8 @@ def server(bundle: Path) -> Iterator[str]:
     command += ["--listen", "127.0.0.1:0", "--set", "server.access_log=false"]
     # quality is measured, not speed: on a busy machine no source shall be given up
     command += ["--set", "retrieval.source_timeout_s=30", "--set", "ranking.timeout_s=30"]
+    # nor shall fewer candidates be ranked, or a question be refused
+    command += ["--set", "protection.target_s=30", "--set", "protection.wait_s=30"]
     with (
         TemporaryDirectory() as state,
         subprocess.Popen(  # noqa: S603 ours

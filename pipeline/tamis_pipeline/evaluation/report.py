@@ -24,6 +24,7 @@ from tamis_pipeline.progress import Progress
 from tamis_pipeline.ranking import Ranked
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.neighbours import Neighbours
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -32,6 +33,8 @@ DEPTH = 500  # the longest page that a server gives
 FUNNEL = "whole funnel"
 BEFORE = "whole funnel of the bundle before"
 TOWERS = "two-tower alone"
+TOGETHER = "co-occurrence alone"
+COLD = "cold items among themselves"
 NEW = "new users (of whom nothing is known)"
 
 
@@ -48,6 +51,7 @@ def measure(
     bundle: Path,
     prepared: Prepared,
     towers: Towers,
+    neighbours: Neighbours,
     ranker: Ranked,
     config: PipelineConfig,
     progress: Progress,
@@ -74,7 +78,11 @@ def measure(
             everybody, PAGE, DEPTH
         )
     others, chosen = _baselines(prepared, available, config, progress)
-    scorers = {TOWERS: retrieval.scorer(towers, asked), **others}
+    scorers = {
+        TOWERS: retrieval.scorer(towers, asked),
+        TOGETHER: retrieval.together(neighbours, asked, available.shape[0]),
+        **others,
+    }
     methods = {
         **{
             name: Method(each.pages[: len(asked)], each.ranked[: len(asked)])
@@ -98,7 +106,7 @@ def measure(
         "users_left_out": left_out(parts),
         **judged,
         "baseline settings": chosen,
-        "segments": by_segment,
+        "segments": {**by_segment, **_cold(asked, scorers[TOWERS], available, yardstick.counts)},
         "retrieval": retrieval.recalls(
             methods[TOWERS].deep, methods[FUNNEL].deep, answers, relevant
         ),
@@ -202,6 +210,19 @@ def _segments(
             "methods": judgement.means(theirs, within(asked, segment)),
         }
     return found
+
+
+def _cold(
+    asked: Sequence[Question], towers: Scorer, available: Mask, counts: Float32
+) -> dict[str, Any]:
+    """Items never met in training, ranked among themselves by the two-tower: what content says."""
+    cold = available & (counts == 0)
+    theirs = [question for question in asked if cold[question.relevant].any()]
+    if not theirs:
+        return {}
+    found = {TOWERS: _ranked(towers, theirs, cold)}
+    relevant = [question.relevant[cold[question.relevant]] for question in theirs]
+    return {COLD: {"users": len(theirs), "methods": judgement.means(found, relevant)}}
 
 
 def _new(

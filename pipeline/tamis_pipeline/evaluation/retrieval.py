@@ -1,4 +1,4 @@
-"""What retrieval finds: the two-tower alone, exactly, and each source of a server's answers."""
+"""What retrieval finds: its models alone, exactly, and each source of a server's answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tamis_pipeline.evaluation.choosing import Scorer
 from tamis_pipeline.evaluation.funnel import Answers
 from tamis_pipeline.evaluation.protocols import Question
 from tamis_pipeline.twotower import Towers
+from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.bundles.query_tower import clock, encode
 
 Float32 = npt.NDArray[np.float32]
@@ -25,6 +27,20 @@ def scorer(towers: Towers, asked: Sequence[Question]) -> Scorer:
     def score(users: npt.NDArray[np.intp]) -> Float32:
         queries = [_query(towers, by_user[user]) for user in users.tolist()]
         return np.asarray(np.concatenate(queries) @ towers.vectors.T, np.float32)
+
+    return score
+
+
+def together(neighbours: Neighbours, asked: Sequence[Question], items: int) -> Scorer:
+    """What goes with the histories of users in ``asked``, alone."""
+    by_user = {question.user: question for question in asked}
+    everything = np.arange(items, dtype=np.int32)
+
+    def score(users: npt.NDArray[np.intp]) -> Float32:
+        own = [by_user[user] for user in users.tolist()]
+        return np.stack(
+            [neighbours.towards(each.history[is_positive(each.kinds)], everything) for each in own]
+        )
 
     return score
 

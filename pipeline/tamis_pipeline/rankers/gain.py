@@ -7,12 +7,19 @@ import numpy.typing as npt
 
 
 def gain(scores: npt.NDArray[np.floating], items: npt.NDArray[np.int32], places: int) -> float:
-    """Mean over requests of 1 / log2(1 + place of the positive, in column 0), 0 beyond ``places``:
-    NDCG@places of one relevant item. Ties count half.
+    """The mean of ``gains``."""
+    return float(gains(scores, items, places).mean())
+
+
+def gains(
+    scores: npt.NDArray[np.floating], items: npt.NDArray[np.int32], places: int
+) -> npt.NDArray[np.float64]:
+    """float64[n]: of each request 1 / log2(1 + place of the positive, in column 0), 0 beyond
+    ``places``: NDCG@places of one relevant item. Ties count half.
 
     scores float[n, c]; items int32[n, c], -1 where there is none.
     """
     positive, others, there = scores[:, :1], scores[:, 1:], items[:, 1:] >= 0
     above = ((others > positive) & there).sum(axis=1)
     above = above + ((others == positive) & there).sum(axis=1) / 2
-    return float(np.where(above < places, 1 / np.log2(2 + above), 0).mean())
+    return np.where(above < places, 1 / np.log2(2 + above), 0.0)

@@ -101,13 +101,24 @@ def lessons(
     DatasetRejected where there is nothing to learn from."""
     rng = np.random.default_rng(seed)
     moments = requests(past, asked, ordered)
+    # set aside are all users' first, then all their second: each counts alike, as in evaluation
     order = rng.permutation(len(moments))
+    order = order[np.argsort(_turns(moments.begin[order]), kind="stable")]
     aside = max(1, min(order.shape[0] // 5, config.lists))
-    rest = order[aside:][: config.requests] if order.shape[0] > 1 else order
+    rest = rng.permutation(order[aside:])[: config.requests] if order.shape[0] > 1 else order
     learned = sampled(moments.take(np.sort(rest)), tables, towers, config, rng)
     lists = listed(moments.take(order[:aside]), tables, towers, config)
     start = simple(learned, lists, tables, config.places)
     return Lessons(learned, lists, start, config.places)
+
+
+def _turns(users: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """intp[n]: how many of the same user came earlier."""
+    by_user = np.argsort(users, kind="stable")
+    _, begin, count = np.unique(users[by_user], return_index=True, return_counts=True)
+    turns = np.empty(users.shape[0], np.intp)
+    turns[by_user] = np.arange(users.shape[0]) - np.repeat(begin, count)
+    return turns
 
 
 @dataclass(frozen=True, slots=True)
