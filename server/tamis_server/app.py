@@ -560,14 +560,14 @@ class Application:
             "tamis_requests_wait", "before anybody looks at them", "s", lambda: admission.wait_s
         )
         metrics.counter("tamis_requests_refused", "as too many", lambda: float(admission.refused))
-        models = {model.name: model for model in self._triton.values()}
+        models = tuple(self._triton.values())  # two may be one model on different servers
         if not models:
             return
 
         def by_endpoint(read: Callable[[Endpoint], float]) -> Callable[[], Mapping[Any, float]]:
             return lambda: {
-                (name, each.address): read(each)
-                for name, model in models.items()
+                (model.name, each.address): read(each)
+                for model in models
                 for each in model.endpoints
             }
 
@@ -588,7 +588,10 @@ class Application:
         metrics.counter(
             "tamis_ranker_hedges",
             "second tries",
-            lambda: {name: float(model.hedges) for name, model in models.items()},
+            lambda: {
+                name: float(sum(model.hedges for model in models if model.name == name))
+                for name in {model.name for model in models}
+            },
             ("model",),
         )
 
