@@ -110,7 +110,7 @@ async def test_recall_is_kept_at_every_selectivity(
     recalls = []
     for query in bundle.vectors[:40, None]:
         mask = rng.random(ITEMS) < share
-        (found,) = await nearest.search(query, 20, eligible(mask))
+        (found,) = nearest.search(query, 20, eligible(mask))
         wanted = exact(bundle, query, mask, 20)
         assert mask[found.rows].all()
         assert len(found.rows) == len(wanted)
@@ -127,7 +127,7 @@ async def test_a_filter_far_from_the_query_is_completed_by_a_scan_and_counted(
     query = bundle.vectors[:1]
     mask = np.zeros(ITEMS, np.bool_)
     mask[np.argsort(bundle.vectors @ query[0])[:200]] = True
-    (found,) = await nearest.search(query, 20, eligible(mask))
+    (found,) = nearest.search(query, 20, eligible(mask))
     assert found.rows.tolist() == exact(bundle, query, mask, 20)
     tally = nearest.tallies[Way.FILTERED]
     assert (tally.queries, tally.completed) == (1, 1)
@@ -143,7 +143,7 @@ async def test_more_than_the_graph_reaches_is_completed(tmp_path: Path) -> None:
     nearest = NearestItems(bundle.index, bundle.vectors, ef_search=64, exact_below=0)
     everything = np.ones(300, np.bool_)
     for mask in (everything, np.arange(300) != 7, np.arange(300) % 3 > 0):
-        (found,) = await nearest.search(bundle.vectors[:1], 300, eligible(mask))
+        (found,) = nearest.search(bundle.vectors[:1], 300, eligible(mask))
         assert sorted(found.rows.tolist()) == np.flatnonzero(mask).tolist()
 
 
@@ -152,7 +152,7 @@ async def test_bits_beyond_the_base_are_not_searched(bundle: Bundle, least: int)
     nearest = NearestItems(bundle.index, bundle.vectors, ef_search=100)
     assert nearest.size == ITEMS
     beyond = np.arange(ITEMS + 5_000) >= least
-    (found,) = await nearest.search(bundle.vectors[:1], 2 * ITEMS, eligible(beyond))
+    (found,) = nearest.search(bundle.vectors[:1], 2 * ITEMS, eligible(beyond))
     assert sorted(found.rows.tolist()) == list(range(least, ITEMS))
 
 
@@ -163,7 +163,7 @@ async def test_the_graph_is_searched_as_well_as_by_hnswlib(bundle: Bundle) -> No
     nearest = NearestItems(bundle.index, bundle.vectors, ef_search=64, exact_below=0)
     queries = np.ascontiguousarray(bundle.vectors[::40] + np.float32(0.1))
     labels, _ = theirs.knn_query(queries, k=20)
-    found = await nearest.search(queries, 20, None)
+    found = nearest.search(queries, 20, None)
     everything = np.ones(ITEMS, np.bool_)
     hits = {"ours": 0, "theirs": 0}
     for query, ours, label in zip(queries[:, None], found, labels, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,8 +131,9 @@ class CandidateSource(Protocol):
     @property
     def source(self) -> Source: ...
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
-        """At most ``quota`` rows, best first, eligible ones only as far as that is cheap."""
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored | Awaitable[Scored]:
+        """At most ``quota`` rows, best first, eligible ones only as far as that is cheap: now, or
+        where it must wait for them, something to await."""
 
 
 class CandidateMerger(Protocol):

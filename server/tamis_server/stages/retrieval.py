@@ -1,9 +1,9 @@
-"""Candidate sources side by side, each with its own quota and time-out, merged with provenance."""
+"""Candidate sources, each with its own quota, merged with provenance."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,48 +15,66 @@ from tamis_server.domain.ports import CandidateMerger, CandidateSource
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How much of a source is wanted: candidates, weight in the merged order, seconds."""
+    """How much of a source is wanted: candidates, weight in the merged order, seconds where it
+    waits."""
 
     source: CandidateSource
     candidates: int
     weight: float
     timeout_s: float
 
+    def failed(self, reason: str) -> Cause:
+        name = f"retrieval.{self.source.source.name.lower()}"
+        return Cause(name, reason, DegradationLevel.FEWER_CANDIDATES)
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
+    """Sources that must wait do so side by side, after those that need not."""
+
     quotas: Sequence[Quota]
     merger: CandidateMerger
     name: ClassVar[str] = "retrieval"
 
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
-        results = await asyncio.gather(*(_retrieve(quota, ctx) for quota in self.quotas))
-        merged = self.merger.merge(
-            [
-                (quota.source.source, quota.weight, found)
-                for quota, (found, _) in zip(self.quotas, results, strict=True)
-            ]
-        )
-        causes = tuple(cause for _, cause in results if cause is not None)
-        if len(causes) == len(self.quotas):
-            raise DependencyFailed(self.name, "; ".join(cause.reason for cause in causes))
+        found: list[Scored] = []
+        failures: list[Cause] = []
+        waiting: dict[int, Awaitable[Scored]] = {}
+        for position, quota in enumerate(self.quotas):
+            answer: Scored | Awaitable[Scored] = NOTHING
+            try:
+                answer = quota.source.retrieve(ctx, quota.candidates)
+            except (DependencyFailed, Overloaded) as error:
+                failures.append(quota.failed(str(error)))
+            if not isinstance(answer, Scored):
+                waiting[position], answer = answer, NOTHING
+            found.append(answer)
+        if waiting:
+            waited = (_wait(self.quotas[position], work) for position, work in waiting.items())
+            answers = await asyncio.gather(*waited)
+            for position, late in zip(waiting, answers, strict=True):
+                if isinstance(late, Scored):
+                    found[position] = late
+                else:
+                    failures.append(late)
+        if len(failures) == len(self.quotas):
+            raise DependencyFailed(self.name, "; ".join(cause.reason for cause in failures))
+        lists = [
+            (quota.source.source, quota.weight, scored)
+            for quota, scored in zip(self.quotas, found, strict=True)
+        ]
         return replace(
-            merged,
-            causes=(*batch.causes, *causes),
-            counts={
-                quota.source.source.name.lower(): int(found.rows.shape[0])
-                for quota, (found, _) in zip(self.quotas, results, strict=True)
-            },
+            self.merger.merge(lists),
+            causes=(*batch.causes, *failures),
+            counts={source.name.lower(): int(each.rows.shape[0]) for source, _, each in lists},
         )
 
 
-async def _retrieve(quota: Quota, ctx: RequestContext) -> tuple[Scored, Cause | None]:
-    name = f"retrieval.{quota.source.source.name.lower()}"
+async def _wait(quota: Quota, work: Awaitable[Scored]) -> Scored | Cause:
     try:
         async with asyncio.timeout(quota.timeout_s):
-            return await quota.source.retrieve(ctx, quota.candidates), None
+            return await work
     except TimeoutError:
-        reason = f"took longer than {quota.timeout_s * 1e3:.0f} ms"
+        return quota.failed(f"took longer than {quota.timeout_s * 1e3:.0f} ms")
     except (DependencyFailed, Overloaded) as error:
-        reason = str(error)
-    return NOTHING, Cause(name, reason, DegradationLevel.FEWER_CANDIDATES)
+        return quota.failed(str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from types import MappingProxyType
@@ -11,13 +11,8 @@ import numpy as np
 
 from tamis_kernels import HnswGraph, select
 from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan, Way
-from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.domain.candidates import Bits, Rows, Scored, Scores, Vectors
 from tamis_server.domain.context import Eligible
-
-# Up to here a search runs on the event loop: a hop to a thread costs 80 us, and both then contend
-# for the interpreter.
-_INLINE_US = 500.0
 
 
 @dataclass(slots=True)
@@ -27,22 +22,6 @@ class Tally:
     queries: int = 0
     completed: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    queries: Vectors
-    k: int
-    bits: Bits | None
-    allowed: int
-    plan: FilterPlan
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    found: list[Scored]
-    completed: int
-    seconds: float
 
 
 class NearestItems:
@@ -70,7 +49,6 @@ class NearestItems:
         self._present = present
         self._costs = FilterCosts(self._size, vectors.shape[1], ef_search, exact_below)
         self._tallies = {way: Tally() for way in Way}
-        self._batcher: MicroBatcher[_Request, _Answer] = MicroBatcher("ann", self._answers)
 
     @property
     def vectors(self) -> Vectors:
@@ -86,23 +64,20 @@ class NearestItems:
         """What each way of searching has done so far."""
         return MappingProxyType(self._tallies)
 
-    async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
         """For each row of queries float32[q, d] at most ``k`` eligible rows with their products.
 
         Bits of rows from ``size`` on are passed over.
         """
         bits, allowed = self._allowed(eligible)
         plan = self._costs.plan(allowed, k)
-        request = _Request(queries, k, bits, allowed, plan)
-        if plan.expected_us * queries.shape[0] <= _INLINE_US:
-            answer = self._answer(request)
-        else:
-            answer = await self._batcher.submit(request)
+        start = perf_counter()
+        found, completed = self.search_by(plan, queries, k, bits, allowed)
         tally = self._tallies[plan.way]
         tally.queries += queries.shape[0]
-        tally.completed += answer.completed
-        tally.seconds += answer.seconds
-        return answer.found
+        tally.completed += completed
+        tally.seconds += perf_counter() - start
+        return found
 
     def _allowed(self, eligible: Eligible | None) -> tuple[Bits | None, int]:
         """Bits of the rows that may be found, None for all, and how many they are."""
@@ -144,17 +119,6 @@ class NearestItems:
                 (scored,) = self._scan(queries[each : each + 1], k, bits)
             found.append(Scored(scored.rows[:k], scored.scores[:k]))
         return found, completed
-
-    def _answers(self, requests: Sequence[_Request]) -> list[_Answer]:
-        """The micro-batcher's call: one hop to the thread for all that waits."""
-        return [self._answer(request) for request in requests]
-
-    def _answer(self, request: _Request) -> _Answer:
-        start = perf_counter()
-        found, completed = self.search_by(
-            request.plan, request.queries, request.k, request.bits, request.allowed
-        )
-        return _Answer(found, completed, perf_counter() - start)
 
     def _scan(self, queries: Vectors, k: int, bits: Bits | None) -> list[Scored]:
         rows, scores = self._graph.scan(queries, k, bits)

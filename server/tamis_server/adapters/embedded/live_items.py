@@ -251,15 +251,15 @@ class NearestWithLive:
     def vectors(self) -> Vectors:
         return self._nearest.vectors
 
-    async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
         """As NearestItems.search."""
         rows = self._live()
         if not rows.shape[0]:
-            return await self._nearest.search(queries, k, eligible)
+            return self._nearest.search(queries, k, eligible)
         if eligible is not None:
             rows = rows[select(eligible.bits, rows)]
             eligible = Eligible(eligible.bits, eligible.count - int(rows.shape[0]))
-        found = await self._nearest.search(queries, k, eligible)
+        found = self._nearest.search(queries, k, eligible)
         if not rows.shape[0]:
             return found
         products = dot_rows(self.vectors, rows, queries)

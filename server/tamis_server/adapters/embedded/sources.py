@@ -23,7 +23,7 @@ class Nearest(Protocol):
     @property
     def vectors(self) -> Vectors: ...
 
-    async def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None) -> list[Scored]:
         """For each row of queries float32[q, d] at most ``k`` eligible rows with their products."""
 
 
@@ -34,10 +34,10 @@ class Personal:
     nearest: Nearest
     source: ClassVar[Source] = Source.PERSONAL
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         if ctx.query is None:
             return NOTHING
-        return (await self.nearest.search(ctx.query[None, :], quota, ctx.eligible))[0]
+        return self.nearest.search(ctx.query[None, :], quota, ctx.eligible)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class AroundRecent:
     items: int = 3
     source: Source = Source.RECENT
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         liked = ctx.history.rows[is_positive(ctx.history.kinds)]
         anchors = _last_distinct(liked, self.items)
-        return await _around(self.nearest, ctx, anchors, quota)
+        return _around(self.nearest, ctx, anchors, quota)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class OftenTogether:
     neighbours: Neighbours
     source: ClassVar[Source] = Source.CO_OCCURRENCE
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         taken = ctx.history.rows[is_positive(ctx.history.kinds)]
         rows, scores = self.neighbours.around(taken)
         if ctx.eligible is not None:
@@ -78,8 +78,8 @@ class AroundAnchors:
     nearest: Nearest
     source: Source = Source.RELATED
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
-        return await _around(self.nearest, ctx, ctx.anchors, quota)
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+        return _around(self.nearest, ctx, ctx.anchors, quota)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,10 @@ class Sought:
     nearest: Nearest
     source: ClassVar[Source] = Source.SEARCH
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         if ctx.sought_vector is None:
             return NOTHING
-        return (await self.nearest.search(ctx.sought_vector[None, :], quota, ctx.eligible))[0]
+        return self.nearest.search(ctx.sought_vector[None, :], quota, ctx.eligible)[0]
 
 
 class Ordered:
@@ -127,7 +127,7 @@ class Ordered:
         self._rows = rows[order]
         self._scores = scores[order]
 
-    async def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
+    def retrieve(self, ctx: RequestContext, quota: int) -> Scored:
         wanted = max(quota, ctx.limit)
         rows, scores, found, start, span = [], [], 0, 0, 2 * wanted
         while found < wanted and start < self._rows.shape[0]:
@@ -174,12 +174,12 @@ def _last_distinct(rows: Rows, count: int) -> Rows:
     return np.array(list(seen), np.int32)
 
 
-async def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
+def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
     probes = nearest.vectors[anchors]
     probes = probes[probes.any(axis=1)]  # an item without a picture and a text is near nothing
     if not probes.shape[0]:
         return NOTHING
-    found = await nearest.search(probes, quota // probes.shape[0] + 1, ctx.eligible)
+    found = nearest.search(probes, quota // probes.shape[0] + 1, ctx.eligible)
     rows = np.concatenate([scored.rows for scored in found])
     scores = np.concatenate([scored.scores for scored in found])
     # best first over all anchors; an item near two of them counts by its better score
