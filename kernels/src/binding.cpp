@@ -9,8 +9,8 @@
 #include <system_error>
 #include <vector>
 
-#include "affinity.h"
 #include "arguments.h"
+#include "bindings.h"
 #include "bloom.h"
 #include "deepfm.h"
 #include "dot_rows.h"
@@ -158,7 +158,7 @@ py::array_t<float> row_products(py::handle vectors_object, py::handle rows_objec
     float* out = products.mutable_data();
     const Unlocked unlocked;
     dot_rows(vectors.data(), vectors.shape(1), rows.data(), rows.size(), queries.data(),
-             queries.shape(0), out);
+             queries.shape(0), out, queries.shape(0));
     return products;
 }
 
@@ -208,50 +208,6 @@ py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handl
     mmr({vectors.data(), vectors.shape(1), rows.data(), relevance.data(), rows.size()}, count,
         trade_off, out);
     return positions;
-}
-
-// Arrays of a table and what it looks like to the kernel.
-struct BoundAffinities {
-    BoundAffinities(py::handle rows_object, py::handle weights_object, py::handle history_object)
-        : rows("rows", rows_object, 2),
-          weights("weights", weights_object, 2),
-          history("history", history_object, 1) {
-        weights.check_length(rows.shape(0)).check_length(rows.shape(1), 1);
-        table = {rows.data(), weights.data(), rows.shape(0), rows.shape(1)};
-    }
-
-    Array<std::int32_t> rows;
-    Array<float> weights;
-    Array<std::int32_t> history;
-    AffinityTable table;
-};
-
-py::array_t<float> affinities_of(py::handle rows_object, py::handle weights_object,
-                                 py::handle history_object, py::handle asked_object) {
-    const BoundAffinities bound(rows_object, weights_object, history_object);
-    const Array<std::int32_t> asked("asked", asked_object, 1);
-    auto sums = empty<float>(asked.size());
-    float* out = sums.mutable_data();
-    const Unlocked unlocked;
-    affinities(bound.table, bound.history.data(), bound.history.size(), asked.data(), asked.size(),
-               out);
-    return sums;
-}
-
-py::tuple affine_to(py::handle rows_object, py::handle weights_object, py::handle history_object) {
-    const BoundAffinities bound(rows_object, weights_object, history_object);
-    const std::size_t room = affine_room(bound.table, bound.history.size());
-    auto rows = empty<std::int32_t>(room);
-    auto sums = empty<float>(room);
-    std::int32_t* rows_out = rows.mutable_data();
-    float* sums_out = sums.mutable_data();
-    std::size_t count = 0;
-    {
-        const Unlocked unlocked;
-        count = affine_rows(bound.table, bound.history.data(), bound.history.size(), rows_out,
-                            sums_out);
-    }
-    return py::make_tuple(first(std::move(rows), count), first(std::move(sums), count));
 }
 
 // A model together with the arrays that it points into.
@@ -427,9 +383,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("select", select_rows, arg("bits"), arg("rows"));
     module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
     module.def("merge", merge_lists, arg("rows"), arg("scores"));
-    module.def("affinities", affinities_of, arg("rows"), arg("weights"), arg("history"),
-               arg("asked"));
-    module.def("affine_rows", affine_to, arg("rows"), arg("weights"), arg("history"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
     module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
     module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
@@ -449,4 +402,6 @@ PYBIND11_MODULE(_native, module) {
         .def("scan", &BoundHnswGraph::scan, arg("queries"), arg("k"), arg("bits"))
         .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
              arg("widest"));
+    bind_taste(module);
+    bind_towers(module);
 }

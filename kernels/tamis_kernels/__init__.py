@@ -34,16 +34,20 @@ except ModuleNotFoundError as missing:
 
 __all__ = [
     "DeepFM",
+    "DeepFMSide",
     "HnswGraph",
+    "QueryTower",
     "affine_rows",
     "affinities",
     "available_levels",
     "bloom_insert",
     "bloom_test",
+    "cross_features",
     "dot_rows",
     "level",
     "merge",
     "mmr",
+    "most_frequent",
     "scan",
     "select",
     "set_level",
@@ -180,6 +184,38 @@ def affine_rows(
     return _kernels.affine_rows(rows, weights, history)
 
 
+def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Of each column the number above 0 that most of the chosen rows have.
+
+    values: int32[n, f]; rows: int32[m]. Returns int32[f]: the least of several, 0 without any.
+    """
+    return _kernels.most_frequent(values, rows)
+
+
+def cross_features(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    query: NDArray[np.float32] | None,
+    taken: NDArray[np.int32],
+    recent: int,
+    near_rows: NDArray[np.int32],
+    near_weights: NDArray[np.float32],
+    learnt_as: NDArray[np.int32] | None,
+) -> NDArray[np.float32]:
+    """How near each of the rows is to what a user took to.
+
+    vectors: float32[n, d]; rows: int32[m]; query: float32[d] or None; taken: int32[h], rows of what
+    the user took to, oldest first; near_rows int32[t, k] and near_weights float32[t, k]: what items
+    speak for, as in `affinities`; learnt_as: int32[n or more], each row's row of near_rows
+    (outside: it has none), or None: the same.
+    Returns float32[m, 4]: products with the query, with the last of taken and with the mean of the
+    last ``recent`` of them; and the affinities of all of taken. 0 for what is not there.
+    """
+    return _kernels.cross_features(
+        vectors, rows, query, taken, recent, near_rows, near_weights, learnt_as
+    )
+
+
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -223,6 +259,96 @@ def mmr(
     ValueError: k is negative or trade_off outside [0, 1].
     """
     return _kernels.mmr(vectors, rows, relevance, k, trade_off)
+
+
+class QueryTower:
+    """Attention over a history, pooled, and a small residual MLP: one user's query vector.
+
+    Each of the last l events that is heard gets a share by softmax, for each of h heads: of its
+    row of history_table float32[n, e] times seeds float32[e, h], plus kind_bias float32[kinds, h],
+    plus recency_bias float32[l, h] (latest event first); the share counts kind_weight
+    float32[kinds] times. heard: bool[kinds]. The heads' sums of events make p [h * e], and the
+    chosen rows of context_table float32[slots, e] add up to c; the query is
+    p @ skip + relu(p @ w1 + c @ w_context + b1) @ w2 + b2, brought to length 1.
+    skip float32[h * e, d], w1 float32[h * e, m], w_context float32[e, m], b1 float32[m],
+    w2 float32[m, d], b2 float32[d]. All but the seeds are kept by reference: who writes to
+    them must not encode meanwhile. Encoding is thread safe, at the level it was built at.
+    """
+
+    __slots__ = ("_tower",)
+
+    def __init__(
+        self,
+        history_table: NDArray[np.float32],
+        seeds: NDArray[np.float32],
+        kind_bias: NDArray[np.float32],
+        recency_bias: NDArray[np.float32],
+        kind_weight: NDArray[np.float32],
+        heard: NDArray[np.bool_],
+        context_table: NDArray[np.float32],
+        w_context: NDArray[np.float32],
+        skip: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+    ) -> None:
+        self._tower = _kernels.QueryTower(
+            history_table,
+            seeds,
+            kind_bias,
+            recency_bias,
+            kind_weight,
+            heard,
+            context_table,
+            w_context,
+            skip,
+            w1,
+            b1,
+            w2,
+            b2,
+        )
+
+    def encode(
+        self, rows: NDArray[np.int32], kinds: NDArray[np.uint8], context: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """The query float32[d], of length 1, or zeros where nothing is heard.
+
+        rows: int32[n], oldest first, below 0 where there is no item; kinds: uint8[n]; context:
+        int32[s], slots. IndexError: a kind or a slot is outside its table.
+        """
+        return self._tower.encode(rows, kinds, context)
+
+
+class DeepFMSide:
+    """What one side of a DeepFM, the user or the items, adds to the model's sums.
+
+    embedding: float32[slots, e] and linear: float32[slots], of all values of all fields;
+    dense_linear: float32[d]; w1: float32[fields * e + d, h1] and b1: float32[h1], the first layer.
+    All are kept by reference.
+    """
+
+    __slots__ = ("_side",)
+
+    def __init__(
+        self,
+        embedding: NDArray[np.float32],
+        linear: NDArray[np.float32],
+        dense_linear: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        fields: int,
+    ) -> None:
+        self._side = _kernels.DeepFMSide(embedding, linear, dense_linear, w1, b1, fields)
+
+    def parts(
+        self, slots: NDArray[np.int32], dense: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """hidden float32[n, h1], factors float32[n, e] and bias float32[n], as `DeepFM` takes them.
+
+        slots: int32[n, fields], each field's row of embedding; dense: float32[n, d].
+        """
+        return self._side.parts(slots, dense)
 
 
 class DeepFM:

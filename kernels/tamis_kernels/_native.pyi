@@ -22,6 +22,17 @@ def affinities(
 def affine_rows(
     rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
+def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]: ...
+def cross_features(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    query: NDArray[np.float32] | None,
+    taken: NDArray[np.int32],
+    recent: int,
+    near_rows: NDArray[np.int32],
+    near_weights: NDArray[np.float32],
+    learnt_as: NDArray[np.int32] | None,
+) -> NDArray[np.float32]: ...
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]: ...
@@ -38,6 +49,41 @@ def mmr(
     k: int,
     trade_off: float,
 ) -> NDArray[np.int32]: ...
+
+class QueryTower:
+    def __init__(
+        self,
+        history_table: NDArray[np.float32],
+        seeds: NDArray[np.float32],
+        kind_bias: NDArray[np.float32],
+        recency_bias: NDArray[np.float32],
+        kind_weight: NDArray[np.float32],
+        heard: NDArray[np.bool_],
+        context_table: NDArray[np.float32],
+        w_context: NDArray[np.float32],
+        skip: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+    ) -> None: ...
+    def encode(
+        self, rows: NDArray[np.int32], kinds: NDArray[np.uint8], context: NDArray[np.int32]
+    ) -> NDArray[np.float32]: ...
+
+class DeepFMSide:
+    def __init__(
+        self,
+        embedding: NDArray[np.float32],
+        linear: NDArray[np.float32],
+        dense_linear: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        fields: int,
+    ) -> None: ...
+    def parts(
+        self, slots: NDArray[np.int32], dense: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]: ...
 
 class DeepFM:
     def __init__(

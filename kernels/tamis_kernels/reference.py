@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
+from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
+from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
+from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414
+from tamis_kernels.reference_taste import most_frequent as most_frequent  # noqa: PLC0414
+from tamis_kernels.reference_towers import DeepFMSide as DeepFMSide  # noqa: PLC0414
+from tamis_kernels.reference_towers import QueryTower as QueryTower  # noqa: PLC0414
 
 _SALT = np.array(
     [
@@ -122,49 +128,6 @@ def merge(
         np.array(list(total.values()), dtype=np.float32),
         np.array(list(sources.values()), dtype=np.uint32),
     )
-
-
-def _affinity_sums(
-    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """By row, and the distinct rows of the history."""
-    check("rows", rows, np.int32, 2)
-    check("weights", weights, np.float32, 2)
-    check("history", history, np.int32, 1)
-    check_length("weights", weights, len(rows))
-    check_length("weights", weights, rows.shape[1], axis=1)
-    met = np.unique(history[_inside(history, len(rows))])
-    near = rows[met].ravel()
-    named = _inside(near, len(rows))
-    sums = np.bincount(near[named], weights[met].ravel()[named], minlength=len(rows))
-    return sums.astype(np.float64), met
-
-
-def _inside(rows: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
-    return (rows >= 0) & (rows < count)
-
-
-def affinities(
-    rows: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    history: NDArray[np.int32],
-    asked: NDArray[np.int32],
-) -> NDArray[np.float32]:
-    sums, _ = _affinity_sums(rows, weights, history)
-    check("asked", asked, np.int32, 1)
-    found = np.zeros(len(asked), np.float32)
-    known = _inside(asked, len(rows))
-    found[known] = sums[asked[known]]
-    return found
-
-
-def affine_rows(
-    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    sums, met = _affinity_sums(rows, weights, history)
-    sums[met] = 0
-    found = np.flatnonzero(sums > 0).astype(np.int32)
-    return found, sums[found].astype(np.float32)
 
 
 def dot_rows(
