@@ -11,4 +11,11 @@ namespace tamis {
 void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows, std::size_t count,
               const float* queries, std::size_t query_count, float* products, std::size_t stride);
 
+// With nothing between the rows of products.
+inline void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows,
+                     std::size_t count, const float* queries, std::size_t query_count,
+                     float* products) {
+    dot_rows(vectors, dims, rows, count, queries, query_count, products, query_count);
+}
+
 }  // namespace tamis

@@ -15,6 +15,7 @@
 #include "deepfm.h"
 #include "dot_rows.h"
 #include "hnsw.h"
+#include "ivf.h"
 #include "level.h"
 #include "merge.h"
 #include "mmr.h"
@@ -158,7 +159,7 @@ py::array_t<float> row_products(py::handle vectors_object, py::handle rows_objec
     float* out = products.mutable_data();
     const Unlocked unlocked;
     dot_rows(vectors.data(), vectors.shape(1), rows.data(), rows.size(), queries.data(),
-             queries.shape(0), out, queries.shape(0));
+             queries.shape(0), out);
     return products;
 }
 
@@ -371,6 +372,67 @@ private:
     std::unique_ptr<HnswGraph> graph_;
 };
 
+// Lists together with the vectors that they point to.
+class BoundIvfIndex {
+public:
+    BoundIvfIndex(py::handle centroids, py::handle starts, py::handle rows, py::handle vectors)
+        : vectors_("vectors", vectors, 2, Alignment::any), index_(built(centroids, starts, rows)) {}
+
+    std::size_t size() const { return index_->size(); }
+
+    py::tuple search(py::handle queries_object, std::int64_t k, std::int64_t scanned,
+                     py::handle bits_object) const {
+        const Array<float> queries("queries", queries_object, 2);
+        queries.check_length(index_->dims(), 1);
+        if (scanned < 1)
+            throw py::value_error("scanned must be 1 or more, got " + std::to_string(scanned));
+        const Bits bits = optional_bits(bits_object);
+        if (bits && bits->size() < index_->words())
+            throw py::value_error("bits: at least " + std::to_string(index_->words()) +
+                                  " words are needed, got " + std::to_string(bits->size()));
+        const std::size_t count = queries.shape(0), each = checked_k(k);
+        py::array_t<std::int32_t> rows({count, each});
+        py::array_t<float> scores({count, each});
+        std::int32_t* rows_out = rows.mutable_data();
+        float* scores_out = scores.mutable_data();
+        {
+            const Unlocked unlocked;
+            index_->search(queries.data(), count, each, static_cast<std::size_t>(scanned),
+                           bits ? bits->data() : nullptr, rows_out, scores_out);
+        }
+        return py::make_tuple(std::move(rows), std::move(scores));
+    }
+
+private:
+    std::unique_ptr<IvfIndex> built(py::handle centroids_object, py::handle starts_object,
+                                    py::handle rows_object) const {
+        const Array<float> centroids("centroids", centroids_object, 2);
+        const Array<std::int64_t> starts("starts", starts_object, 1);
+        const Array<std::int32_t> rows("rows", rows_object, 1);
+        centroids.check_length(vectors_.shape(1), 1);
+        starts.check_length(centroids.shape(0) + 1);
+        const std::int64_t* start = starts.data();
+        const std::size_t lists = centroids.shape(0);
+        if (start[0] != 0 || !std::is_sorted(start, start + lists + 1) ||
+            static_cast<std::size_t>(start[lists]) != rows.size())
+            throw py::value_error("starts: must ascend from 0 to the " +
+                                  std::to_string(rows.size()) + " rows");
+        check_rows(rows, vectors_.shape(0));
+        std::vector<bool> met(vectors_.shape(0));
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const auto row = static_cast<std::size_t>(rows.data()[i]);
+            if (met[row]) throw py::value_error("rows: " + std::to_string(row) + " is there twice");
+            met[row] = true;
+        }
+        const Unlocked unlocked;
+        return std::make_unique<IvfIndex>(centroids.data(), lists, start, rows.data(),
+                                          vectors_.data(), vectors_.shape(1));
+    }
+
+    Array<float> vectors_;
+    std::unique_ptr<IvfIndex> index_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -402,6 +464,12 @@ PYBIND11_MODULE(_native, module) {
         .def("scan", &BoundHnswGraph::scan, arg("queries"), arg("k"), arg("bits"))
         .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
              arg("widest"));
+    py::class_<BoundIvfIndex>(module, "IvfIndex")
+        .def(py::init<py::handle, py::handle, py::handle, py::handle>(), arg("centroids"),
+             arg("starts"), arg("rows"), arg("vectors"))
+        .def_property_readonly("size", &BoundIvfIndex::size)
+        .def("search", &BoundIvfIndex::search, arg("queries"), arg("k"), arg("scanned"),
+             arg("bits"));
     bind_taste(module);
     bind_towers(module);
 }

@@ -98,7 +98,7 @@ void score_exactly(const CodedVectors& table, const float* query,
     float products[kBlock];
     for (std::size_t i = 0; i < contenders.size(); i += kBlock) {
         const std::size_t count = std::min(kBlock, contenders.size() - i);
-        dot_rows(table.vectors, table.dims, contenders.data() + i, count, query, 1, products, 1);
+        dot_rows(table.vectors, table.dims, contenders.data() + i, count, query, 1, products);
         best.add(contenders.data() + i, products, 1, count);
     }
     best.write(rows, scores);

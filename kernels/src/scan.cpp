@@ -23,7 +23,7 @@ void scan(const ScanTable& table, const float* queries, std::size_t query_count,
     Best* best = best_memory.reserve<Best>(query_count);
     for (std::size_t q = 0; q < query_count; ++q) new (best + q) Best(entries + q * Best::room(k), k);
     allowed_blocks(table.bits, table.words, table.size, [&](const std::int32_t* block, std::size_t count) {
-        dot_rows(table.vectors, table.dims, block, count, queries, query_count, products, query_count);
+        dot_rows(table.vectors, table.dims, block, count, queries, query_count, products);
         for (std::size_t q = 0; q < query_count; ++q)
             best[q].add(block, products + q, query_count, count);
     });

@@ -127,3 +127,21 @@ class HnswGraph:
         bits: NDArray[np.uint64] | None,
         widest: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
+
+class IvfIndex:
+    def __init__(
+        self,
+        centroids: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        vectors: NDArray[np.float32],
+    ) -> None: ...
+    @property
+    def size(self) -> int: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        scanned: int,
+        bits: NDArray[np.uint64] | None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...

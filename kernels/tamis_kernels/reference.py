@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
+from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too
 from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
 from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
 from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414
