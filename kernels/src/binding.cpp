@@ -17,11 +17,8 @@
 #include "hnsw.h"
 #include "ivf.h"
 #include "level.h"
-#include "merge.h"
 #include "mmr.h"
 #include "scan.h"
-#include "select.h"
-#include "top_k.h"
 #include "xxh64.h"
 
 namespace {
@@ -83,69 +80,6 @@ py::array_t<bool> test_keys(py::handle blocks_object, py::handle keys_object) {
     const Unlocked unlocked;
     bloom_test(blocks.data(), blocks.shape(0), keys.data(), keys.size(), out);
     return found;
-}
-
-py::array_t<std::int32_t> select_rows(py::handle bits_object, py::handle rows_object) {
-    const Array<std::uint64_t> bits("bits", bits_object, 1);
-    const Array<std::int32_t> rows("rows", rows_object, 1);
-    auto positions = empty<std::int32_t>(rows.size());
-    std::int32_t* out = positions.mutable_data();
-    std::size_t count = 0;
-    {
-        const Unlocked unlocked;
-        count = select(bits.data(), bits.size(), rows.data(), rows.size(), out);
-    }
-    return first(std::move(positions), count);
-}
-
-py::array_t<std::int32_t> best_positions(py::handle scores_object, py::handle rows_object,
-                                         std::int64_t k) {
-    const Array<float> scores("scores", scores_object, 1);
-    const Array<std::int32_t> rows("rows", rows_object, 1);
-    rows.check_length(scores.size());
-    auto positions = empty<std::int32_t>(std::min(checked_k(k), rows.size()));
-    std::int32_t* out = positions.mutable_data();
-    const auto count = static_cast<std::size_t>(positions.size());
-    const Unlocked unlocked;
-    top_k(scores.data(), rows.data(), rows.size(), count, out);
-    return positions;
-}
-
-py::tuple merge_lists(const py::sequence& row_lists, const py::sequence& score_lists) {
-    const std::size_t count = row_lists.size();
-    if (score_lists.size() != count)
-        throw py::value_error("scores: " + std::to_string(count) +
-                              " lists are needed, as in rows, got " +
-                              std::to_string(score_lists.size()));
-    if (count > kMaxLists)
-        throw py::value_error("rows: at most " + std::to_string(kMaxLists) +
-                              " lists are allowed, got " + std::to_string(count));
-    std::vector<Array<std::int32_t>> rows;
-    std::vector<Array<float>> scores;
-    std::vector<CandidateList> lists;
-    std::size_t total = 0;
-    for (std::size_t s = 0; s < count; ++s) {
-        const std::string index = "[" + std::to_string(s) + "]";
-        rows.emplace_back("rows" + index, py::object(row_lists[s]), 1);
-        scores.emplace_back("scores" + index, py::object(score_lists[s]), 1);
-        scores.back().check_length(rows.back().size());
-        lists.push_back({rows.back().data(), scores.back().data(), rows.back().size()});
-        total += rows.back().size();
-    }
-    auto merged_rows = empty<std::int32_t>(total);
-    auto merged_scores = empty<float>(total);
-    auto sources = empty<std::uint32_t>(total);
-    std::int32_t* rows_out = merged_rows.mutable_data();
-    float* scores_out = merged_scores.mutable_data();
-    std::uint32_t* sources_out = sources.mutable_data();
-    std::size_t distinct = 0;
-    {
-        const Unlocked unlocked;
-        distinct = merge(lists.data(), count, rows_out, scores_out, sources_out);
-    }
-    return py::make_tuple(first(std::move(merged_rows), distinct),
-                          first(std::move(merged_scores), distinct),
-                          first(std::move(sources), distinct));
 }
 
 py::array_t<float> row_products(py::handle vectors_object, py::handle rows_object,
@@ -442,9 +376,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("xxh64", hash_slices, arg("data"), arg("offsets"));
     module.def("bloom_insert", insert_keys, arg("blocks"), arg("keys"));
     module.def("bloom_test", test_keys, arg("blocks"), arg("keys"));
-    module.def("select", select_rows, arg("bits"), arg("rows"));
-    module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
-    module.def("merge", merge_lists, arg("rows"), arg("scores"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
     module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
     module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
@@ -470,6 +401,7 @@ PYBIND11_MODULE(_native, module) {
         .def_property_readonly("size", &BoundIvfIndex::size)
         .def("search", &BoundIvfIndex::search, arg("queries"), arg("k"), arg("scanned"),
              arg("bits"));
+    bind_candidates(module);
     bind_taste(module);
     bind_towers(module);
 }

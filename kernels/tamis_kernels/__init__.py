@@ -41,12 +41,13 @@ __all__ = [
     "affine_rows",
     "affinities",
     "available_levels",
+    "best_of",
     "bloom_insert",
     "bloom_test",
     "cross_features",
     "dot_rows",
+    "fuse_ranks",
     "level",
-    "merge",
     "mmr",
     "most_frequent",
     "scan",
@@ -128,13 +129,15 @@ def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[
     return _kernels.bloom_test(blocks, keys)
 
 
-def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Positions of the rows whose bit is set, ascending.
+def select(
+    bits: NDArray[np.uint64], rows: NDArray[np.int32], wanted: bool = True
+) -> NDArray[np.int32]:
+    """Positions of the rows whose bit is set, ascending; with ``wanted`` False of the others.
 
     bits: uint64[w], bit r is bit r % 64 of word r // 64; rows: int32[n].
-    Returns int32[m]. Rows below 0 or from 64 * w on are not selected.
+    Returns int32[m]. Rows below 0 or from 64 * w on have no bit that is set.
     """
-    return _kernels.select(bits, rows)
+    return _kernels.select(bits, rows, wanted)
 
 
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
@@ -147,17 +150,35 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
     return _kernels.top_k(scores, rows, k)
 
 
-def merge(
-    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
+def fuse_ranks(
+    rows: Sequence[NDArray[np.int32]],
+    weights: Sequence[float],
+    sources: Sequence[int],
+    damping: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]:
-    """Merge candidate lists into one without duplicates, in order of first appearance.
+    """Join candidate lists by weighted reciprocal rank (Cormack et al., SIGIR 2009).
 
-    rows: up to 32 arrays int32[n_s]; scores: as many arrays float32[n_s].
-    Returns rows int32[m], scores float32[m] and sources uint32[m]. A score is the sum of what each
-    list gives, where a list's first entry for a row counts; bit s of sources says list s had it.
-    Entries with a negative row or a NaN score are skipped. ValueError: more than 32 lists.
+    rows: up to 32 arrays int32[n_s], each best first; weights and sources: one a list, a source
+    being a number from 0 to 31. Returns rows int32[m], scores float32[m] and sources uint32[m],
+    best first, ties by row. A score is the sum over the lists of weight / (damping + rank), the
+    rank counted from 1 and the row's first there; a bit for each list's source says where it was.
+    Negative rows are skipped. ValueError: more than 32 lists, or a source out of range.
     """
-    return _kernels.merge(rows, scores)
+    return _kernels.fuse_ranks(rows, weights, sources, damping)
+
+
+def best_of(
+    rows: Sequence[NDArray[np.int32]],
+    scores: Sequence[NDArray[np.float32]],
+    without: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Join candidate lists, each row by its best score, without some rows.
+
+    rows: up to 32 arrays int32[n_s], in any order; scores: as many arrays float32[n_s]; without:
+    int32[w]. Returns rows int32[m] and scores float32[m], best first, ties by row; NaN is the worst
+    score there is. Negative rows are skipped. ValueError: more than 32 lists.
+    """
+    return _kernels.best_of(rows, scores, without)
 
 
 def affinities(

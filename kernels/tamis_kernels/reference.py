@@ -5,7 +5,7 @@ Arguments, results and errors are described once, on the public functions of `ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +15,8 @@ from tamis_kernels.arguments import check, check_cells, check_k, check_length, c
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too
+from tamis_kernels.reference_merge import best_of as best_of  # noqa: PLC0414
+from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0414
 from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
 from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
 from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414
@@ -35,7 +37,6 @@ _SALT = np.array(
     ],
     dtype=np.uint32,
 )
-MAX_LISTS = 32
 
 
 def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -87,14 +88,16 @@ def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[
     return found
 
 
-def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+def select(
+    bits: NDArray[np.uint64], rows: NDArray[np.int32], wanted: bool = True
+) -> NDArray[np.int32]:
     check("bits", bits, np.uint64, 1)
     check("rows", rows, np.int32, 1)
-    positions = np.flatnonzero((rows >= 0) & (rows < 64 * len(bits)))
-    inside = rows[positions]
-    is_set = (bits[inside >> 6] >> (inside & 63).astype(np.uint64)) & np.uint64(1) == 1
-    selected: NDArray[np.int32] = positions[is_set].astype(np.int32)
-    return selected
+    is_set = np.zeros(len(rows), np.bool_)
+    inside = (rows >= 0) & (rows < 64 * len(bits))
+    known = rows[inside]
+    is_set[inside] = (bits[known >> 6] >> (known & 63).astype(np.uint64)) & np.uint64(1) == 1
+    return np.flatnonzero(is_set == wanted).astype(np.int32)
 
 
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
@@ -104,31 +107,6 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
     check_k(k)
     order = np.lexsort((rows, -scores))  # stable, and sorts NaN last
     return order[:k].astype(np.int32)
-
-
-def merge(
-    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]:
-    if len(rows) != len(scores):
-        raise ValueError(f"scores: {len(rows)} lists are needed, as in rows, got {len(scores)}")
-    if len(rows) > MAX_LISTS:
-        raise ValueError(f"rows: at most {MAX_LISTS} lists are allowed, got {len(rows)}")
-    total: dict[int, np.float32] = {}
-    sources: dict[int, int] = {}
-    for s, (row_list, score_list) in enumerate(zip(rows, scores, strict=True)):
-        check(f"rows[{s}]", row_list, np.int32, 1)
-        check(f"scores[{s}]", score_list, np.float32, 1)
-        check_length(f"scores[{s}]", score_list, len(row_list))
-        for row, score in zip(row_list.tolist(), score_list, strict=True):
-            if row < 0 or np.isnan(score) or sources.get(row, 0) >> s & 1:
-                continue
-            total[row] = total[row] + score if row in total else score
-            sources[row] = sources.get(row, 0) | 1 << s
-    return (
-        np.array(list(total), dtype=np.int32),
-        np.array(list(total.values()), dtype=np.float32),
-        np.array(list(sources.values()), dtype=np.uint32),
-    )
 
 
 def dot_rows(
