@@ -35,6 +35,7 @@ struct IvfQuery {
 struct IvfHits {
     std::uint64_t* entries;  // 2^31 - 1 less the product of codes, row: ascending is best first
     std::size_t count;
+    std::size_t seen;  // allowed rows so far, near or not
     std::int32_t least;
 };
 
@@ -52,7 +53,7 @@ public:
     std::size_t words() const { return words_; }  // of bits that allow rows
 
     // The best k allowed rows of each query [count][dims], filled up with -1 and -inf, of those in
-    // the nearest lists that hold `scanned` rows, allowed or not. `allowed` has words() words or is
+    // the nearest lists that hold `scanned` allowed rows. `allowed` has words() words or is
     // null. Thread safe.
     void search(const float* queries, std::size_t count, std::size_t k, std::size_t scanned,
                 const std::uint64_t* allowed, std::int32_t* rows, float* scores) const;

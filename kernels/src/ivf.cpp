@@ -50,36 +50,41 @@ void cut(IvfHits& hits, std::size_t keep) {
     hits.least = 0x7fffffff - static_cast<std::int32_t>(hits.entries[keep - 1] >> 32);
 }
 
-// The entries of the lists with the largest products that hold `scanned` rows together, in order;
-// returns how many. Products fall into classes first: sorting all lists would take longer.
-std::size_t nearest_lists(const std::int32_t* products, const std::int64_t* starts,
-                          std::size_t lists, std::size_t scanned, std::uint64_t* order) {
-    constexpr std::int64_t kClasses = 256;
-    const auto [least, most] = std::minmax_element(products, products + lists);
-    const std::int64_t low = *least, span = std::int64_t{*most} - low + 1;
-    const auto class_of = [&](std::size_t list) {
-        return static_cast<std::size_t>((products[list] - low) * kClasses / span);
-    };
-    std::int64_t rows[kClasses] = {};
-    for (std::size_t list = 0; list < lists; ++list)
-        rows[class_of(list)] += starts[list + 1] - starts[list];
-    std::size_t last = kClasses - 1;
-    for (std::int64_t seen = rows[last]; last > 0 && static_cast<std::size_t>(seen) < scanned;)
-        seen += rows[--last];
-    std::size_t count = 0;
-    for (std::size_t list = 0; list < lists; ++list) {
-        order[count] =
-            std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(products[list])} << 32 | list;
-        count += class_of(list) >= last;  // written always, kept by the increment
+// Lists by their products, best first, as far as they are asked for: put into classes at once, and
+// each class in order when it is come to.
+class ListOrder {
+public:
+    ListOrder(const std::int32_t* products, std::size_t lists, std::uint64_t* entries)
+        : entries_(entries) {
+        const auto [least, most] = std::minmax_element(products, products + lists);
+        const std::int64_t high = *most, span = high - *least + 1;
+        const auto class_of = [&](std::size_t list) {
+            return static_cast<std::size_t>((high - products[list]) * kClasses / span);
+        };
+        for (std::size_t list = 0; list < lists; ++list) ++end_[class_of(list)];
+        for (std::size_t c = 1; c < kClasses; ++c) end_[c] += end_[c - 1];
+        for (std::size_t list = lists; list-- > 0;)  // ends become starts: those of the next class
+            entries[--end_[class_of(list)]] =
+                std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(products[list])} << 32 | list;
+        end_[kClasses] = lists;
     }
-    std::sort(order, order + count);
-    std::size_t needed = 0;
-    for (std::size_t seen = 0; needed < count && seen < scanned; ++needed) {
-        const std::size_t list = order[needed] & 0xffffffffu;
-        seen += static_cast<std::size_t>(starts[list + 1] - starts[list]);
+
+    // How many lists from the best on are in order; called when all of them have been looked into.
+    std::size_t more() {
+        const std::size_t begin = end_[next_];
+        while (next_ < kClasses && end_[next_ + 1] == begin) ++next_;
+        if (next_ == kClasses) return begin;
+        ++next_;
+        std::sort(entries_ + begin, entries_ + end_[next_]);
+        return end_[next_];
     }
-    return needed;
-}
+
+private:
+    static constexpr std::int64_t kClasses = 256;
+
+    std::uint64_t* entries_;
+    std::size_t end_[kClasses + 1] = {}, next_ = 0;
+};
 
 std::int32_t row_of(std::uint64_t entry) { return static_cast<std::int32_t>(entry & 0xffffffffu); }
 
@@ -150,7 +155,7 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
     auto* codes = code_memory.reserve<std::int8_t>(groups_ * 4);
     auto* pairs = pair_memory.reserve<std::int16_t>(groups_ * 4);
     auto* products = product_memory.reserve<std::int32_t>(blocks_of(lists_) * kBlockRows);
-    auto* order = order_memory.reserve<std::uint64_t>(lists_ + 1);
+    auto* order = order_memory.reserve<std::uint64_t>(lists_);
     // what comes of a few blocks fits beside what is kept; lists are scanned in such parts
     constexpr std::size_t kPart = 16;
     auto* entries = entry_memory.reserve<std::uint64_t>(limit + (kPart + 1) * kBlockRows);
@@ -161,12 +166,12 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
         const IvfQuery encoded = encode_query(query, dims_, groups_, codes, pairs);
         products_of({centroid_codes_.data<std::uint8_t>(), groups_}, blocks_of(lists_), encoded,
                     products);
-        const std::size_t visited =
-            nearest_lists(products, starts_.data(), lists_, scanned, order);
-        IvfHits hits{entries, 0, std::numeric_limits<std::int32_t>::min()};
-        for (std::size_t i = 0; i < visited; ++i) {
+        ListOrder nearest(products, lists_, order);
+        IvfHits hits{entries, 0, 0, std::numeric_limits<std::int32_t>::min()};
+        for (std::size_t i = 0, sorted = 0; i < lists_ && hits.seen < scanned; ++i) {
+            if (i == sorted) sorted = nearest.more();
             const std::size_t list = order[i] & 0xffffffffu;
-            if (i + 1 < visited) fetch(order[i + 1] & 0xffffffffu);
+            if (i + 1 < sorted) fetch(order[i + 1] & 0xffffffffu);
             for (std::size_t block = first_block_[list]; block < first_block_[list + 1];
                  block += kPart) {
                 scan({codes_.data<std::uint8_t>(), groups_}, block,

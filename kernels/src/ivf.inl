@@ -52,43 +52,53 @@ inline Sums products_of(const BlockCodes& table, std::size_t block, const IvfQue
     return sums;
 }
 
-// Adds those of sixteen rows that reach hits.least and are allowed.
-inline void take(const Sums& sums, const std::int32_t* rows, const std::uint64_t* allowed,
-                 IvfHits& hits) {
+// A bit for each of sixteen rows that is one, and allowed.
+inline std::uint32_t allowed_of(const std::int32_t* rows, const std::uint64_t* allowed) {
+#if TAMIS_TIER == 2
+    const __m512i row = _mm512_loadu_si512(rows);
+    const __mmask16 there = _mm512_cmpge_epi32_mask(row, _mm512_setzero_si512());
+    if (allowed == nullptr) return there;
+    const __m512i word = _mm512_mask_i32gather_epi32(
+        _mm512_setzero_si512(), there, _mm512_maskz_srli_epi32(there, row, 5), allowed, 4);
+    const __m512i bit = _mm512_maskz_sllv_epi32(
+        there, _mm512_set1_epi32(1), _mm512_and_si512(row, _mm512_set1_epi32(31)));
+    return _mm512_mask_test_epi32_mask(there, word, bit);
+#else
+    std::uint32_t bits = 0;
+    for (std::size_t r = 0; r < kBlockRows; ++r) {
+        const auto at = static_cast<std::size_t>(rows[r] < 0 ? 0 : rows[r]);
+        const std::uint64_t is = allowed == nullptr ? 1 : allowed[at / 64] >> at % 64 & 1;
+        bits |= static_cast<std::uint32_t>(is & (rows[r] >= 0)) << r;
+    }
+    return bits;
+#endif
+}
+
+// Adds those of the rows with bits that reach hits.least.
+inline void take(const Sums& sums, const std::int32_t* rows, std::uint32_t bits, IvfHits& hits) {
 #if TAMIS_TIER == 2
     const __m512i sum = _mm512_loadu_si512(sums.of);
-    __mmask16 kept = _mm512_cmpge_epi32_mask(sum, _mm512_set1_epi32(hits.least));
+    const __mmask16 kept = _mm512_mask_cmpge_epi32_mask(static_cast<__mmask16>(bits), sum,
+                                                        _mm512_set1_epi32(hits.least));
     if (kept == 0) return;
-    const __m512i row = _mm512_loadu_si512(rows);
-    kept = _mm512_mask_cmpge_epi32_mask(kept, row, _mm512_setzero_si512());
-    if (allowed != nullptr) {
-        const __m512i word = _mm512_mask_i32gather_epi32(
-            _mm512_setzero_si512(), kept, _mm512_maskz_srli_epi32(kept, row, 5), allowed, 4);
-        const __m512i bit = _mm512_maskz_sllv_epi32(
-            kept, _mm512_set1_epi32(1), _mm512_and_si512(row, _mm512_set1_epi32(31)));
-        kept = _mm512_mask_test_epi32_mask(kept, word, bit);
-    }
     // row and key interleave to entries
     const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const __m512i last =
         _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     const __m512i key = _mm512_maskz_compress_epi32(
         kept, _mm512_sub_epi32(_mm512_set1_epi32(0x7fffffff), sum));
-    const __m512i which = _mm512_maskz_compress_epi32(kept, row);
+    const __m512i row = _mm512_maskz_compress_epi32(kept, _mm512_loadu_si512(rows));
     std::uint64_t* to = hits.entries + hits.count;
-    _mm512_storeu_si512(to, _mm512_permutex2var_epi32(which, first, key));
-    _mm512_storeu_si512(to + 8, _mm512_permutex2var_epi32(which, last, key));
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi32(row, first, key));
+    _mm512_storeu_si512(to + 8, _mm512_permutex2var_epi32(row, last, key));
     hits.count += static_cast<std::size_t>(__builtin_popcount(kept));
 #else
-    for (std::size_t r = 0; r < kBlockRows; ++r) {
-        if (sums.of[r] < hits.least) continue;
-        const std::int32_t row = rows[r];
+    for (; bits != 0; bits &= bits - 1) {
+        const auto r = static_cast<std::size_t>(__builtin_ctz(bits));
         hits.entries[hits.count] =
             std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(sums.of[r])} << 32 |
-            static_cast<std::uint32_t>(row);
-        // written always, kept by the increment
-        const auto at = static_cast<std::size_t>(row < 0 ? 0 : row);
-        hits.count += row >= 0 && (allowed == nullptr || (allowed[at / 64] >> at % 64 & 1));
+            static_cast<std::uint32_t>(rows[r]);
+        hits.count += sums.of[r] >= hits.least;  // written always, kept by the increment
     }
 #endif
 }
@@ -108,6 +118,10 @@ void block_products(const BlockCodes& table, std::size_t count, const IvfQuery& 
 void scan_list(const BlockCodes& table, std::size_t first, std::size_t last,
                const std::int32_t* rows, const std::uint64_t* allowed, const IvfQuery& query,
                IvfHits& hits) {
-    for (std::size_t block = first; block < last; ++block)
-        take(products_of(table, block, query), rows + block * kBlockRows, allowed, hits);
+    for (std::size_t block = first; block < last; ++block) {
+        const std::int32_t* own = rows + block * kBlockRows;
+        const std::uint32_t bits = allowed_of(own, allowed);
+        hits.seen += static_cast<std::size_t>(__builtin_popcount(bits));
+        if (bits != 0) take(products_of(table, block, query), own, bits, hits);
+    }
 }

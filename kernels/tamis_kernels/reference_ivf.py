@@ -61,7 +61,8 @@ class IvfIndex:
         check_k(k)
         rows = np.full((len(queries), k), -1, np.int32)
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        sizes = np.diff(self._starts)
+        held = np.concatenate([[0], np.cumsum(allowed)])[self._starts]
+        sizes = np.diff(held)
         for q, query in enumerate(queries):
             codes = query_codes(query)
             order = np.argsort(-(self._centroids @ codes), kind="stable")
