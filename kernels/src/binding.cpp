@@ -17,8 +17,8 @@
 #include "hnsw.h"
 #include "ivf.h"
 #include "level.h"
-#include "mmr.h"
 #include "scan.h"
+#include "slate.h"
 #include "xxh64.h"
 
 namespace {
@@ -125,6 +125,9 @@ py::tuple scan_rows(py::handle vectors_object, py::handle bits_object, py::handl
     return py::make_tuple(std::move(rows), std::move(scores));
 }
 
+using Choice = void (*)(const SlateCandidates&, std::size_t, double, std::int32_t*);
+
+template <Choice kChoose>
 py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handle rows_object,
                                             py::handle relevance_object, std::int64_t k,
                                             double trade_off) {
@@ -140,7 +143,7 @@ py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handl
     auto positions = empty<std::int32_t>(count);
     std::int32_t* out = positions.mutable_data();
     const Unlocked unlocked;
-    mmr({vectors.data(), vectors.shape(1), rows.data(), relevance.data(), rows.size()}, count,
+    kChoose({vectors.data(), vectors.shape(1), rows.data(), relevance.data(), rows.size()}, count,
         trade_off, out);
     return positions;
 }
@@ -378,8 +381,10 @@ PYBIND11_MODULE(_native, module) {
     module.def("bloom_test", test_keys, arg("blocks"), arg("keys"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
     module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
-    module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
-               arg("trade_off"));
+    module.def("mmr", diverse_positions<mmr>, arg("vectors"), arg("rows"), arg("relevance"),
+               arg("k"), arg("trade_off"));
+    module.def("dpp", diverse_positions<dpp>, arg("vectors"), arg("rows"), arg("relevance"),
+               arg("k"), arg("trade_off"));
     py::class_<BoundDeepFM>(module, "DeepFM")
         .def(py::init<py::handle, py::handle, py::handle, py::handle, py::handle, py::handle,
                       py::handle, py::handle, py::handle, py::handle, py::handle, py::handle, bool>(),

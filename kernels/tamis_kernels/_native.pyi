@@ -59,6 +59,13 @@ def mmr(
     k: int,
     trade_off: float,
 ) -> NDArray[np.int32]: ...
+def dpp(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]: ...
 
 class QueryTower:
     def __init__(

@@ -146,13 +146,13 @@ def scan(
     return rows, scores
 
 
-def mmr(
+def _check_slate(
     vectors: NDArray[np.float32],
     rows: NDArray[np.int32],
     relevance: NDArray[np.float32],
     k: int,
     trade_off: float,
-) -> NDArray[np.int32]:
+) -> None:
     check("vectors", vectors, np.float32, 2)
     check("rows", rows, np.int32, 1)
     check("relevance", relevance, np.float32, 1)
@@ -161,6 +161,16 @@ def mmr(
     check_rows(rows, len(vectors))
     if not 0.0 <= trade_off <= 1.0:
         raise ValueError(f"trade_off must be between 0 and 1, got {trade_off:g}")
+
+
+def mmr(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    _check_slate(vectors, rows, relevance, k, trade_off)
     candidates = vectors[rows]
     weight, penalty = np.float32(trade_off), np.float32(1.0 - trade_off)
     nearest = np.full(len(rows), -np.inf, dtype=np.float32)
@@ -175,6 +185,39 @@ def mmr(
             similarity = np.einsum("md,d->m", candidates, candidates[best])
             np.maximum(nearest, np.where(np.isnan(similarity), 0, similarity), out=nearest)
             objective = weight * relevance - penalty * nearest
+    return np.array(picked, dtype=np.int32)
+
+
+_NOTHING = np.float32(1e-6)  # variance of what is spanned already
+
+
+def dpp(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    _check_slate(vectors, rows, relevance, k, trade_off)
+    with np.errstate(invalid="ignore"):
+        products = np.einsum("md,nd->mn", vectors[rows], vectors[rows])
+    similarity = (1 + np.where(np.isnan(products), 0, products).astype(np.float32)) / 2
+    variance = np.diagonal(similarity).copy()
+    shares = np.zeros((min(k, len(rows)), len(rows)), np.float32)
+    left = np.arange(len(rows))
+    objective = relevance
+    picked: list[int] = []
+    for place in range(len(shares)):
+        best = left[np.lexsort((rows[left], -objective[left]))[0]]
+        left = left[left != best]
+        if variance[best] > _NOTHING:  # otherwise there is nothing more to take away
+            share = similarity[best] - shares[:place, best] @ shares[:place]
+            shares[place] = share / np.sqrt(variance[best])
+        variance = np.maximum(variance - np.square(shares[place]), _NOTHING)
+        with np.errstate(invalid="ignore"):
+            weighted = np.float32(1 - trade_off) * np.log(variance)
+            objective = np.float32(trade_off) * relevance + weighted
+        picked.append(int(best))
     return np.array(picked, dtype=np.int32)
 
 

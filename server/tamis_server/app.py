@@ -38,7 +38,7 @@ from tamis_server.adapters.embedded.ivf import ListSearcher
 from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
 from tamis_server.adapters.embedded.merging import AsFound, ReciprocalRankMerger
 from tamis_server.adapters.embedded.nearest import NearestItems, Searcher
-from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
+from tamis_server.adapters.embedded.reranking import Diversity
 from tamis_server.adapters.embedded.sources import (
     AroundAnchors,
     AroundRecent,
@@ -130,8 +130,11 @@ def build_engine(
     eligible = Step(EligibleItems(eligibility), _INLINE_S)
     reranking = Step(
         Reranking(
-            MaximalMarginalRelevance(
-                bundle, trade_off=settings.reranking.trade_off, pool=settings.reranking.pool
+            Diversity(
+                bundle,
+                method=settings.reranking.method,
+                trade_off=settings.reranking.trade_off,
+                pool=settings.reranking.pool,
             )
         ),
         _INLINE_S,
