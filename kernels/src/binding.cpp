@@ -407,6 +407,7 @@ PYBIND11_MODULE(_native, module) {
         .def("search", &BoundIvfIndex::search, arg("queries"), arg("k"), arg("scanned"),
              arg("bits"));
     bind_candidates(module);
+    bind_lookups(module);
     bind_taste(module);
     bind_towers(module);
 }

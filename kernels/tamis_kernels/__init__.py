@@ -37,11 +37,13 @@ __all__ = [
     "DeepFMSide",
     "HnswGraph",
     "IvfIndex",
+    "KeyIndex",
     "QueryTower",
     "affine_rows",
     "affinities",
     "available_levels",
     "best_of",
+    "bits_of",
     "bloom_insert",
     "bloom_test",
     "cross_features",
@@ -139,6 +141,15 @@ def select(
     Returns int32[m]. Rows below 0 or from 64 * w on have no bit that is set.
     """
     return _kernels.select(bits, rows, wanted)
+
+
+def bits_of(rows: NDArray[np.int32], words: int) -> NDArray[np.uint64]:
+    """A bit for each of the rows, as `select` reads them.
+
+    rows: int32[n]. Returns uint64[words]; rows below 0 or from 64 * words on have none.
+    ValueError: words is negative.
+    """
+    return _kernels.bits_of(rows, words)
 
 
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
@@ -303,6 +314,27 @@ def dpp(
     should be of unit length. Levels agree wherever two candidates differ by more than rounding.
     """
     return _kernels.dpp(vectors, rows, relevance, k, trade_off)
+
+
+class KeyIndex:
+    """Where keys stand in an array, by a hash table of 8 to 16 bytes a key beside them.
+
+    keys: uint64[n], kept by reference: do not write to them. Of equal ones the first counts.
+    """
+
+    __slots__ = ("_index",)
+
+    def __init__(self, keys: NDArray[np.uint64]) -> None:
+        self._index = _kernels.KeyIndex(keys)
+
+    @property
+    def distinct(self) -> int:
+        """How many different keys there are."""
+        return self._index.distinct
+
+    def find(self, wanted: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Their positions int32[m], for wanted uint64[m]; -1 for a key that is not there."""
+        return self._index.find(wanted)
 
 
 class QueryTower:

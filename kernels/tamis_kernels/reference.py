@@ -15,6 +15,8 @@ from tamis_kernels.arguments import check, check_cells, check_k, check_length, c
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too
+from tamis_kernels.reference_lookups import KeyIndex as KeyIndex  # noqa: PLC0414
+from tamis_kernels.reference_lookups import bits_of as bits_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import best_of as best_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0414
 from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414

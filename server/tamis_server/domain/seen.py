@@ -97,10 +97,16 @@ class SeenPolicy:
         self.group_of: dict[int, SeenGroup] = {
             int(kind): group for group in groups for kind in group.kinds
         }
+        self._last: tuple[list[int], tuple[str, ...]] = ([], ())  # what `live_slots` said last
 
     def live_slots(self, now: float) -> tuple[str, ...]:
         """The slots to read at ``now``."""
-        return _slots(tuple((group, group.live(now)) for group in self.groups))
+        generations = [group.generation(now) for group in self.groups]
+        then, slots = self._last
+        if generations != then:
+            slots = tuple(group.slot(each) for group in self.groups for each in group.live(now))
+            self._last = generations, slots
+        return slots
 
     def windows(self) -> npt.NDArray[np.float64]:
         """float64[kinds]: seconds an event of each kind counts; NaN where it does not at all."""
@@ -108,11 +114,6 @@ class SeenPolicy:
         for kind, group in self.group_of.items():
             windows[kind] = group.window_s or np.inf
         return windows
-
-
-@lru_cache(maxsize=8)
-def _slots(live: tuple[tuple[SeenGroup, range], ...]) -> tuple[str, ...]:
-    return tuple(group.slot(generation) for group, span in live for generation in span)
 
 
 @lru_cache

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from tamis_kernels import xxh64
+from tamis_kernels import KeyIndex, bits_of, xxh64
 from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import Bundle
@@ -31,7 +30,7 @@ def item_keys(item_ids: Sequence[str]) -> Keys:
 class BundleCatalogue:
     """Items by row, id or key: those of the bundle and, behind them, those that came since.
 
-    Look-ups are binary searches in sorted keys: no object per item of the bundle.
+    Look-ups go by a hash table of keys: no object per item of the bundle.
     """
 
     def __init__(self, bundle: Bundle, available: AvailableRows) -> None:
@@ -41,8 +40,8 @@ class BundleCatalogue:
         self._ids = ids
         self._keys = np.zeros(bundle.rows, np.uint64)
         self._keys[: len(ids)] = item_keys(ids)
-        self._base = _SortedKeys(self._keys[: len(ids)], np.arange(len(ids), dtype=np.int32))
-        if self._base.has_twins():
+        self._base = KeyIndex(self.bundle_keys)
+        if self._base.distinct < len(ids):
             raise BundleRejected(fmt.ITEMS, "two items share an item_id (or its 64-bit hash)")
         self._attributes = {
             attribute.name: AttributeType(attribute.name, attribute.kind)
@@ -50,12 +49,12 @@ class BundleCatalogue:
         }
         self._live: dict[int, int] = {}  # row by key; -1: taken out
         self._live_items: dict[int, Item] = {}  # by row
-        self._overlay: _SortedKeys | None = None
+        self._overlay: tuple[KeyIndex, Rows] | None = None
 
     @property
     def size(self) -> int:
         """Rows of the bundle; what came since lies behind them."""
-        return self._base.count
+        return len(self._ids)
 
     @property
     def attributes(self) -> Mapping[str, AttributeType]:
@@ -72,20 +71,20 @@ class BundleCatalogue:
 
     def rows_of(self, keys: Keys) -> Rows:
         """int32[n]; -1 for an unknown key."""
-        if not keys.shape[0]:
-            return np.empty(0, np.int32)
-        rows = self._base.find(keys, np.full(keys.shape[0], -1, np.int32))
+        rows = self._base.find(keys)
         if not self._live:
             return rows
         if self._overlay is None:
             live_keys = np.fromiter(self._live.keys(), np.uint64, len(self._live))
             live_rows = np.fromiter(self._live.values(), np.int32, len(self._live))
-            self._overlay = _SortedKeys(live_keys, live_rows)
-        return self._overlay.find(keys, rows)
+            self._overlay = KeyIndex(live_keys), live_rows
+        index, live_rows = self._overlay
+        at = index.find(keys)
+        return np.where(at >= 0, live_rows[at], rows)
 
     def bundle_rows_of(self, keys: Keys) -> Rows:
         """int32[n]: rows in the bundle, whatever came since; -1 where it does not have the key."""
-        return self._base.find(keys, np.full(keys.shape[0], -1, np.int32))
+        return self._base.find(keys)
 
     def item_ids(self, rows: Rows) -> list[str]:
         size = self.size
@@ -98,11 +97,7 @@ class BundleCatalogue:
 
     def bits(self, keys: Keys) -> Bits:
         """uint64[ceil(rows / 64)]: a bit for the row of each known key."""
-        rows = self.rows_of(keys)
-        rows = rows[rows >= 0]
-        bits = np.zeros(self._available.bits.shape[0], np.uint64)
-        np.bitwise_or.at(bits, rows >> 6, np.uint64(1) << (rows & 63).astype(np.uint64))
-        return bits
+        return bits_of(self.rows_of(keys), self._available.bits.shape[0])
 
     def history(self, state: UserState) -> History:
         """The events of a user whose items this catalogue knows, oldest first."""
@@ -137,26 +132,6 @@ class BundleCatalogue:
         """No look-up finds the item any more; requests under way still can name it."""
         self._live[key] = -1
         self._overlay = None
-
-
-class _SortedKeys:
-    """Rows by key."""
-
-    def __init__(self, keys: Keys, rows: Rows) -> None:
-        order = np.argsort(keys, kind="stable")
-        self._keys = keys[order]
-        self._rows = rows[order]
-        self.count = int(keys.shape[0])
-
-    def has_twins(self) -> bool:
-        return bool((self._keys[1:] == self._keys[:-1]).any())
-
-    def find(self, keys: Keys, otherwise: Rows) -> Rows:
-        """The row of each key, or what ``otherwise`` says there."""
-        at = np.searchsorted(self._keys, keys)
-        at[at == self.count] = 0
-        found: npt.NDArray[np.bool_] = self._keys[at] == keys
-        return np.where(found, self._rows[at], otherwise)
 
 
 def _item(record: Mapping[str, Any], available: bool, names: Sequence[str]) -> Item:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyroaring import BitMap
 
-from tamis_kernels import select
+from tamis_kernels import bits_of
 from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Bits, Rows
@@ -174,8 +174,5 @@ class _Numbers:
 
 
 def _without(eligible: Eligible, excluded: Rows) -> Eligible:
-    rows = np.unique(excluded)
-    rows = rows[select(eligible.bits, rows)]  # those that count; unknown ids are -1
-    bits: Bits = eligible.bits.copy()
-    np.bitwise_and.at(bits, rows >> 6, ~(np.uint64(1) << (rows & 63).astype(np.uint64)))
-    return Eligible(bits, eligible.count - int(rows.shape[0]))
+    bits = eligible.bits & ~bits_of(excluded, eligible.bits.shape[0])  # unknown ids are -1
+    return Eligible(bits, int(np.bitwise_count(bits).sum()))

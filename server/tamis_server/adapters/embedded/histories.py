@@ -31,8 +31,8 @@ class BundleHistories:
         position = self._position.get(user_id)
         if position is None:
             return None
-        start, end = self._offsets[position : position + 2]
-        rows, times, kinds = (self._columns[name][start:end] for name in ("rows", "times", "kinds"))
-        keys = self._keys[rows]
+        own = slice(self._offsets[position], self._offsets[position + 1])
+        times, kinds = self._columns["times"][own], self._columns["kinds"][own]
+        keys = self._keys[self._columns["rows"][own]]
         met = times >= now - self._windows[kinds]  # False for kinds that are not remembered: NaN
         return UserState(keys=keys, times=times, kinds=kinds, exact=keys[met])

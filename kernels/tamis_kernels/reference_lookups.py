@@ -1,0 +1,33 @@
+"""Rows of keys, and bits of rows, in plain Python."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis_kernels.arguments import check
+
+
+class KeyIndex:
+    def __init__(self, keys: NDArray[np.uint64]) -> None:
+        check("keys", keys, np.uint64, 1)
+        self._position: dict[int, int] = {}
+        for position, key in enumerate(keys.tolist()):
+            self._position.setdefault(key, position)
+
+    @property
+    def distinct(self) -> int:
+        return len(self._position)
+
+    def find(self, wanted: NDArray[np.uint64]) -> NDArray[np.int32]:
+        check("wanted", wanted, np.uint64, 1)
+        return np.array([self._position.get(key, -1) for key in wanted.tolist()], np.int32)
+
+
+def bits_of(rows: NDArray[np.int32], words: int) -> NDArray[np.uint64]:
+    check("rows", rows, np.int32, 1)
+    if words < 0:
+        raise ValueError(f"words must be 0 or more, got {words}")
+    mask = np.zeros(64 * words, np.bool_)
+    mask[rows[(rows >= 0) & (rows < 64 * words)]] = True
+    return np.packbits(mask, bitorder="little").view(np.uint64)
