@@ -190,7 +190,7 @@ def _fill_trace(trace: pb.Trace, slate: Slate) -> None:
 
 @lru_cache(maxsize=1024)
 def _provenance(bits: int) -> bytes:
-    """A serialized RecommendedItem with sources and reasons, which parses faster than they are set."""
+    """A serialized RecommendedItem with sources and reasons: to parse it costs less than to set."""
     pairs = [_SOURCES[source] for source in Source if bits >> source & 1]
     item = pb.RecommendedItem(
         sources=[source for source, _ in pairs], reasons=[reason for _, reason in pairs]
