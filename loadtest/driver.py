@@ -92,9 +92,16 @@ async def at_times(
 
 
 async def offer(
-    call: Call, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int = 0
+    call: Call,
+    requests: Sequence[bytes],
+    *,
+    rate: float,
+    seconds: float,
+    until: asyncio.Event | None = None,
+    seed: int = 0,
 ) -> Load:
-    """Requests at ``rate`` a second on average, at times (Poisson) that don't wait for answers."""
+    """Requests at ``rate`` a second on average, at times (Poisson) that don't wait for answers, for
+    some seconds or until something has happened, if that is sooner."""
     gaps = np.random.default_rng(seed).exponential(1.0 / rate, int(rate * seconds))
     latencies: list[float] = []
     failures: dict[str, int] = {}
@@ -103,7 +110,13 @@ async def offer(
     async def send(number: int, due: float) -> None:
         await _one(call, requests[number % len(requests)], due, latencies, failures)
 
-    await at_times((start + np.cumsum(gaps)).tolist(), send)
+    def times() -> Iterator[float]:
+        for due in (start + np.cumsum(gaps)).tolist():
+            if until is not None and until.is_set():
+                return
+            yield due
+
+    await at_times(times(), send)
     return Load(perf_counter() - start, np.array(latencies), failures)
 
 

@@ -19,9 +19,9 @@ from bundles import DIMS, bundle
 from numpy.typing import NDArray
 
 import tamis_kernels
-from tamis_kernels import bloom_insert, bloom_test, select
+from tamis_kernels import HnswGraph, bloom_insert, bloom_test, select
 from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan
-from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.hnsw import GraphSearcher
 from tamis_server.bundles.loader import load
 from tamis_server.settings import RetrievalSettings
 
@@ -62,7 +62,8 @@ class Bench:
 
     def __init__(self, items: int, queries: int, seed: int = 1) -> None:
         loaded = load(bundle(items))
-        self.nearest = NearestItems(loaded.index, loaded.vectors, ef_search=EF)
+        assert isinstance(loaded.index, HnswGraph)
+        self.searcher = GraphSearcher(loaded.index, DIMS, ef_search=EF)
         self.vectors = loaded.vectors
         self.costs = FilterCosts(items, DIMS, EF)
         rng = np.random.default_rng(seed)
@@ -132,13 +133,13 @@ class Bench:
         for question in asked:
             plan = self.plan(way, question.allowed)
             start = time.perf_counter()
-            (found,), scans = self.nearest.search_by(
+            found = self.searcher.search_by(
                 plan, question.query, K, question.bits, question.allowed
             )
             times.append((time.perf_counter() - start) * 1e6)
-            hits = question.wanted & set(found.rows.tolist())
+            hits = question.wanted & set(found.of[0].rows.tolist())
             recalls.append(len(hits) / len(question.wanted))
-            completed += scans
+            completed += found.completed
             taken = str(plan.way)
         recall, us = statistics.mean(recalls), statistics.median(times)
         return Measured(kind, share, way, taken, recall, us, completed / len(asked))

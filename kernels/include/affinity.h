@@ -14,10 +14,10 @@ struct AffinityTable {
 };
 
 // For each of `asked` the sum, over the distinct rows of `history`, of their weights for it, in double
-// and in the order of rows; 0 for what is no row, in either. One variant serves all levels: it is
-// bound by the memory it adds to.
+// and in the order of rows; 0 for what is no row, in either. Written to sums[i * stride]. One
+// variant serves all levels: it is bound by look-ups in a hash table.
 void affinities(const AffinityTable& table, const std::int32_t* history, std::size_t events,
-                const std::int32_t* asked, std::size_t count, float* sums);
+                const std::int32_t* asked, std::size_t count, float* sums, std::size_t stride = 1);
 
 // The rows whose sum is above 0 and that are not in the history, ascending; returns how many. The
 // outputs have room for affine_room.

@@ -110,11 +110,22 @@ private:
     Either array_;
 };
 
-inline void check_rows(const Array<std::int32_t>& rows, std::size_t count) {
+inline void check_rows(const Array<std::int32_t>& rows, std::size_t count,
+                       const char* name = "rows") {
     for (std::size_t i = 0; i < rows.size(); ++i)
         if (rows.data()[i] < 0 || static_cast<std::size_t>(rows.data()[i]) >= count)
-            throw py::index_error("rows[" + std::to_string(i) + "] is " +
+            throw py::index_error(std::string(name) + "[" + std::to_string(i) + "] is " +
                                   std::to_string(rows.data()[i]) + ", allowed are 0 to " +
+                                  std::to_string(static_cast<std::int64_t>(count) - 1));
+}
+
+// As check_rows, where what is below 0 stands for nothing.
+template <class T>
+void check_below(const Array<T>& values, std::size_t count, const char* name) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+        if (static_cast<std::int64_t>(values.data()[i]) >= static_cast<std::int64_t>(count))
+            throw py::index_error(std::string(name) + "[" + std::to_string(i) + "] is " +
+                                  std::to_string(values.data()[i]) + ", allowed are up to " +
                                   std::to_string(static_cast<std::int64_t>(count) - 1));
 }
 

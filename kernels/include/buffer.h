@@ -42,6 +42,12 @@ public:
         return static_cast<T*>(data_);
     }
 
+    // What was last reserved.
+    template <class T>
+    const T* data() const {
+        return static_cast<const T*>(data_);
+    }
+
 private:
     static constexpr std::size_t kHugePage = std::size_t{2} << 20;
 

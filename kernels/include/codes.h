@@ -15,8 +15,16 @@ struct CodeFit {
     float step, residual, length;
 };
 
-// 127 codes to the largest number in the table, around 128 for 0; a number that is none counts as
-// 0. `vectors` is [rows][dims] and may be unaligned, `codes` [rows][code_width(dims)].
+// The largest number of these rows, without its sign; rows null: of the first `count`. `vectors` is
+// [...][dims] and may be unaligned.
+float largest_number(const float* vectors, const std::int32_t* rows, std::size_t count,
+                     std::size_t dims);
+
+// Codes [code_width(dims)] of a row, 127 to `most`, around 128 for 0; a number that is none counts
+// as 0. Returns how well they stand for this row.
+CodeFit encode_row(const float* row, std::size_t dims, float most, std::uint8_t* codes);
+
+// Of a table by its own largest number: `vectors` is [rows][dims], `codes` [rows][code_width(dims)].
 CodeFit encode_rows(const float* vectors, std::size_t rows, std::size_t dims, std::uint8_t* codes);
 
 }  // namespace tamis

@@ -9,18 +9,16 @@
 #include <system_error>
 #include <vector>
 
-#include "affinity.h"
 #include "arguments.h"
+#include "bindings.h"
 #include "bloom.h"
 #include "deepfm.h"
 #include "dot_rows.h"
 #include "hnsw.h"
+#include "ivf.h"
 #include "level.h"
-#include "merge.h"
-#include "mmr.h"
 #include "scan.h"
-#include "select.h"
-#include "top_k.h"
+#include "slate.h"
 #include "xxh64.h"
 
 namespace {
@@ -84,69 +82,6 @@ py::array_t<bool> test_keys(py::handle blocks_object, py::handle keys_object) {
     return found;
 }
 
-py::array_t<std::int32_t> select_rows(py::handle bits_object, py::handle rows_object) {
-    const Array<std::uint64_t> bits("bits", bits_object, 1);
-    const Array<std::int32_t> rows("rows", rows_object, 1);
-    auto positions = empty<std::int32_t>(rows.size());
-    std::int32_t* out = positions.mutable_data();
-    std::size_t count = 0;
-    {
-        const Unlocked unlocked;
-        count = select(bits.data(), bits.size(), rows.data(), rows.size(), out);
-    }
-    return first(std::move(positions), count);
-}
-
-py::array_t<std::int32_t> best_positions(py::handle scores_object, py::handle rows_object,
-                                         std::int64_t k) {
-    const Array<float> scores("scores", scores_object, 1);
-    const Array<std::int32_t> rows("rows", rows_object, 1);
-    rows.check_length(scores.size());
-    auto positions = empty<std::int32_t>(std::min(checked_k(k), rows.size()));
-    std::int32_t* out = positions.mutable_data();
-    const auto count = static_cast<std::size_t>(positions.size());
-    const Unlocked unlocked;
-    top_k(scores.data(), rows.data(), rows.size(), count, out);
-    return positions;
-}
-
-py::tuple merge_lists(const py::sequence& row_lists, const py::sequence& score_lists) {
-    const std::size_t count = row_lists.size();
-    if (score_lists.size() != count)
-        throw py::value_error("scores: " + std::to_string(count) +
-                              " lists are needed, as in rows, got " +
-                              std::to_string(score_lists.size()));
-    if (count > kMaxLists)
-        throw py::value_error("rows: at most " + std::to_string(kMaxLists) +
-                              " lists are allowed, got " + std::to_string(count));
-    std::vector<Array<std::int32_t>> rows;
-    std::vector<Array<float>> scores;
-    std::vector<CandidateList> lists;
-    std::size_t total = 0;
-    for (std::size_t s = 0; s < count; ++s) {
-        const std::string index = "[" + std::to_string(s) + "]";
-        rows.emplace_back("rows" + index, py::object(row_lists[s]), 1);
-        scores.emplace_back("scores" + index, py::object(score_lists[s]), 1);
-        scores.back().check_length(rows.back().size());
-        lists.push_back({rows.back().data(), scores.back().data(), rows.back().size()});
-        total += rows.back().size();
-    }
-    auto merged_rows = empty<std::int32_t>(total);
-    auto merged_scores = empty<float>(total);
-    auto sources = empty<std::uint32_t>(total);
-    std::int32_t* rows_out = merged_rows.mutable_data();
-    float* scores_out = merged_scores.mutable_data();
-    std::uint32_t* sources_out = sources.mutable_data();
-    std::size_t distinct = 0;
-    {
-        const Unlocked unlocked;
-        distinct = merge(lists.data(), count, rows_out, scores_out, sources_out);
-    }
-    return py::make_tuple(first(std::move(merged_rows), distinct),
-                          first(std::move(merged_scores), distinct),
-                          first(std::move(sources), distinct));
-}
-
 py::array_t<float> row_products(py::handle vectors_object, py::handle rows_object,
                                 py::handle queries_object) {
     const Array<float> vectors("vectors", vectors_object, 2, Alignment::any);
@@ -190,6 +125,9 @@ py::tuple scan_rows(py::handle vectors_object, py::handle bits_object, py::handl
     return py::make_tuple(std::move(rows), std::move(scores));
 }
 
+using Choice = void (*)(const SlateCandidates&, std::size_t, double, std::int32_t*);
+
+template <Choice kChoose>
 py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handle rows_object,
                                             py::handle relevance_object, std::int64_t k,
                                             double trade_off) {
@@ -205,53 +143,9 @@ py::array_t<std::int32_t> diverse_positions(py::handle vectors_object, py::handl
     auto positions = empty<std::int32_t>(count);
     std::int32_t* out = positions.mutable_data();
     const Unlocked unlocked;
-    mmr({vectors.data(), vectors.shape(1), rows.data(), relevance.data(), rows.size()}, count,
+    kChoose({vectors.data(), vectors.shape(1), rows.data(), relevance.data(), rows.size()}, count,
         trade_off, out);
     return positions;
-}
-
-// Arrays of a table and what it looks like to the kernel.
-struct BoundAffinities {
-    BoundAffinities(py::handle rows_object, py::handle weights_object, py::handle history_object)
-        : rows("rows", rows_object, 2),
-          weights("weights", weights_object, 2),
-          history("history", history_object, 1) {
-        weights.check_length(rows.shape(0)).check_length(rows.shape(1), 1);
-        table = {rows.data(), weights.data(), rows.shape(0), rows.shape(1)};
-    }
-
-    Array<std::int32_t> rows;
-    Array<float> weights;
-    Array<std::int32_t> history;
-    AffinityTable table;
-};
-
-py::array_t<float> affinities_of(py::handle rows_object, py::handle weights_object,
-                                 py::handle history_object, py::handle asked_object) {
-    const BoundAffinities bound(rows_object, weights_object, history_object);
-    const Array<std::int32_t> asked("asked", asked_object, 1);
-    auto sums = empty<float>(asked.size());
-    float* out = sums.mutable_data();
-    const Unlocked unlocked;
-    affinities(bound.table, bound.history.data(), bound.history.size(), asked.data(), asked.size(),
-               out);
-    return sums;
-}
-
-py::tuple affine_to(py::handle rows_object, py::handle weights_object, py::handle history_object) {
-    const BoundAffinities bound(rows_object, weights_object, history_object);
-    const std::size_t room = affine_room(bound.table, bound.history.size());
-    auto rows = empty<std::int32_t>(room);
-    auto sums = empty<float>(room);
-    std::int32_t* rows_out = rows.mutable_data();
-    float* sums_out = sums.mutable_data();
-    std::size_t count = 0;
-    {
-        const Unlocked unlocked;
-        count = affine_rows(bound.table, bound.history.data(), bound.history.size(), rows_out,
-                            sums_out);
-    }
-    return py::make_tuple(first(std::move(rows), count), first(std::move(sums), count));
 }
 
 // A model together with the arrays that it points into.
@@ -415,6 +309,67 @@ private:
     std::unique_ptr<HnswGraph> graph_;
 };
 
+// Lists together with the vectors that they point to.
+class BoundIvfIndex {
+public:
+    BoundIvfIndex(py::handle centroids, py::handle starts, py::handle rows, py::handle vectors)
+        : vectors_("vectors", vectors, 2, Alignment::any), index_(built(centroids, starts, rows)) {}
+
+    std::size_t size() const { return index_->size(); }
+
+    py::tuple search(py::handle queries_object, std::int64_t k, std::int64_t scanned,
+                     py::handle bits_object) const {
+        const Array<float> queries("queries", queries_object, 2);
+        queries.check_length(index_->dims(), 1);
+        if (scanned < 1)
+            throw py::value_error("scanned must be 1 or more, got " + std::to_string(scanned));
+        const Bits bits = optional_bits(bits_object);
+        if (bits && bits->size() < index_->words())
+            throw py::value_error("bits: at least " + std::to_string(index_->words()) +
+                                  " words are needed, got " + std::to_string(bits->size()));
+        const std::size_t count = queries.shape(0), each = checked_k(k);
+        py::array_t<std::int32_t> rows({count, each});
+        py::array_t<float> scores({count, each});
+        std::int32_t* rows_out = rows.mutable_data();
+        float* scores_out = scores.mutable_data();
+        {
+            const Unlocked unlocked;
+            index_->search(queries.data(), count, each, static_cast<std::size_t>(scanned),
+                           bits ? bits->data() : nullptr, rows_out, scores_out);
+        }
+        return py::make_tuple(std::move(rows), std::move(scores));
+    }
+
+private:
+    std::unique_ptr<IvfIndex> built(py::handle centroids_object, py::handle starts_object,
+                                    py::handle rows_object) const {
+        const Array<float> centroids("centroids", centroids_object, 2);
+        const Array<std::int64_t> starts("starts", starts_object, 1);
+        const Array<std::int32_t> rows("rows", rows_object, 1);
+        centroids.check_length(vectors_.shape(1), 1);
+        starts.check_length(centroids.shape(0) + 1);
+        const std::int64_t* start = starts.data();
+        const std::size_t lists = centroids.shape(0);
+        if (start[0] != 0 || !std::is_sorted(start, start + lists + 1) ||
+            static_cast<std::size_t>(start[lists]) != rows.size())
+            throw py::value_error("starts: must ascend from 0 to the " +
+                                  std::to_string(rows.size()) + " rows");
+        check_rows(rows, vectors_.shape(0));
+        std::vector<bool> met(vectors_.shape(0));
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const auto row = static_cast<std::size_t>(rows.data()[i]);
+            if (met[row]) throw py::value_error("rows: " + std::to_string(row) + " is there twice");
+            met[row] = true;
+        }
+        const Unlocked unlocked;
+        return std::make_unique<IvfIndex>(centroids.data(), lists, start, rows.data(),
+                                          vectors_.data(), vectors_.shape(1));
+    }
+
+    Array<float> vectors_;
+    std::unique_ptr<IvfIndex> index_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -424,16 +379,12 @@ PYBIND11_MODULE(_native, module) {
     module.def("xxh64", hash_slices, arg("data"), arg("offsets"));
     module.def("bloom_insert", insert_keys, arg("blocks"), arg("keys"));
     module.def("bloom_test", test_keys, arg("blocks"), arg("keys"));
-    module.def("select", select_rows, arg("bits"), arg("rows"));
-    module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
-    module.def("merge", merge_lists, arg("rows"), arg("scores"));
-    module.def("affinities", affinities_of, arg("rows"), arg("weights"), arg("history"),
-               arg("asked"));
-    module.def("affine_rows", affine_to, arg("rows"), arg("weights"), arg("history"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
     module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
-    module.def("mmr", diverse_positions, arg("vectors"), arg("rows"), arg("relevance"), arg("k"),
-               arg("trade_off"));
+    module.def("mmr", diverse_positions<mmr>, arg("vectors"), arg("rows"), arg("relevance"),
+               arg("k"), arg("trade_off"));
+    module.def("dpp", diverse_positions<dpp>, arg("vectors"), arg("rows"), arg("relevance"),
+               arg("k"), arg("trade_off"));
     py::class_<BoundDeepFM>(module, "DeepFM")
         .def(py::init<py::handle, py::handle, py::handle, py::handle, py::handle, py::handle,
                       py::handle, py::handle, py::handle, py::handle, py::handle, py::handle, bool>(),
@@ -449,4 +400,13 @@ PYBIND11_MODULE(_native, module) {
         .def("scan", &BoundHnswGraph::scan, arg("queries"), arg("k"), arg("bits"))
         .def("search", &BoundHnswGraph::search, arg("queries"), arg("k"), arg("ef"), arg("bits"),
              arg("widest"));
+    py::class_<BoundIvfIndex>(module, "IvfIndex")
+        .def(py::init<py::handle, py::handle, py::handle, py::handle>(), arg("centroids"),
+             arg("starts"), arg("rows"), arg("vectors"))
+        .def_property_readonly("size", &BoundIvfIndex::size)
+        .def("search", &BoundIvfIndex::search, arg("queries"), arg("k"), arg("scanned"),
+             arg("bits"));
+    bind_candidates(module);
+    bind_taste(module);
+    bind_towers(module);
 }

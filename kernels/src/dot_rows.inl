@@ -1,7 +1,7 @@
 #include "dot_block.inl"
 
 void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows, std::size_t count,
-              const float* queries, std::size_t query_count, float* products) {
+              const float* queries, std::size_t query_count, float* products, std::size_t stride) {
     constexpr std::size_t kRows = 4;  // hides the latency of one row's sum behind the others
     constexpr std::size_t kAhead = 8;
     std::size_t i = 0;
@@ -16,12 +16,11 @@ void dot_rows(const float* vectors, std::size_t dims, const std::int32_t* rows, 
             }
         }
         for (std::size_t q = 0; q < query_count; ++q)
-            dot_block<kRows>(row, queries + q * dims, dims, products + i * query_count + q,
-                             query_count);
+            dot_block<kRows>(row, queries + q * dims, dims, products + i * stride + q, stride);
     }
     for (; i < count; ++i) {
         const float* row = vectors + static_cast<std::size_t>(rows[i]) * dims;
         for (std::size_t q = 0; q < query_count; ++q)
-            dot_block<1>(&row, queries + q * dims, dims, products + i * query_count + q, 1);
+            dot_block<1>(&row, queries + q * dims, dims, products + i * stride + q, 1);
     }
 }

@@ -34,16 +34,23 @@ except ModuleNotFoundError as missing:
 
 __all__ = [
     "DeepFM",
+    "DeepFMSide",
     "HnswGraph",
+    "IvfIndex",
+    "QueryTower",
     "affine_rows",
     "affinities",
     "available_levels",
+    "best_of",
     "bloom_insert",
     "bloom_test",
+    "cross_features",
     "dot_rows",
+    "dpp",
+    "fuse_ranks",
     "level",
-    "merge",
     "mmr",
+    "most_frequent",
     "scan",
     "select",
     "set_level",
@@ -123,13 +130,15 @@ def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[
     return _kernels.bloom_test(blocks, keys)
 
 
-def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Positions of the rows whose bit is set, ascending.
+def select(
+    bits: NDArray[np.uint64], rows: NDArray[np.int32], wanted: bool = True
+) -> NDArray[np.int32]:
+    """Positions of the rows whose bit is set, ascending; with ``wanted`` False of the others.
 
     bits: uint64[w], bit r is bit r % 64 of word r // 64; rows: int32[n].
-    Returns int32[m]. Rows below 0 or from 64 * w on are not selected.
+    Returns int32[m]. Rows below 0 or from 64 * w on have no bit that is set.
     """
-    return _kernels.select(bits, rows)
+    return _kernels.select(bits, rows, wanted)
 
 
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
@@ -142,17 +151,35 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
     return _kernels.top_k(scores, rows, k)
 
 
-def merge(
-    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
+def fuse_ranks(
+    rows: Sequence[NDArray[np.int32]],
+    weights: Sequence[float],
+    sources: Sequence[int],
+    damping: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]:
-    """Merge candidate lists into one without duplicates, in order of first appearance.
+    """Join candidate lists by weighted reciprocal rank (Cormack et al., SIGIR 2009).
 
-    rows: up to 32 arrays int32[n_s]; scores: as many arrays float32[n_s].
-    Returns rows int32[m], scores float32[m] and sources uint32[m]. A score is the sum of what each
-    list gives, where a list's first entry for a row counts; bit s of sources says list s had it.
-    Entries with a negative row or a NaN score are skipped. ValueError: more than 32 lists.
+    rows: up to 32 arrays int32[n_s], each best first; weights and sources: one a list, a source
+    being a number from 0 to 31. Returns rows int32[m], scores float32[m] and sources uint32[m],
+    best first, ties by row. A score is the sum over the lists of weight / (damping + rank), the
+    rank counted from 1 and the row's first there; a bit for each list's source says where it was.
+    Negative rows are skipped. ValueError: more than 32 lists, or a source out of range.
     """
-    return _kernels.merge(rows, scores)
+    return _kernels.fuse_ranks(rows, weights, sources, damping)
+
+
+def best_of(
+    rows: Sequence[NDArray[np.int32]],
+    scores: Sequence[NDArray[np.float32]],
+    without: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Join candidate lists, each row by its best score, without some rows.
+
+    rows: up to 32 arrays int32[n_s], in any order; scores: as many arrays float32[n_s]; without:
+    int32[w]. Returns rows int32[m] and scores float32[m], best first, ties by row; NaN is the worst
+    score there is. Negative rows are skipped. ValueError: more than 32 lists.
+    """
+    return _kernels.best_of(rows, scores, without)
 
 
 def affinities(
@@ -178,6 +205,38 @@ def affine_rows(
     Returns rows int32[m], ascending, and their sums float32[m].
     """
     return _kernels.affine_rows(rows, weights, history)
+
+
+def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Of each column the number above 0 that most of the chosen rows have.
+
+    values: int32[n, f]; rows: int32[m]. Returns int32[f]: the least of several, 0 without any.
+    """
+    return _kernels.most_frequent(values, rows)
+
+
+def cross_features(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    query: NDArray[np.float32] | None,
+    taken: NDArray[np.int32],
+    recent: int,
+    near_rows: NDArray[np.int32],
+    near_weights: NDArray[np.float32],
+    learnt_as: NDArray[np.int32] | None,
+) -> NDArray[np.float32]:
+    """How near each of the rows is to what a user took to.
+
+    vectors: float32[n, d]; rows: int32[m]; query: float32[d] or None; taken: int32[h], rows of what
+    the user took to, oldest first; near_rows int32[t, k] and near_weights float32[t, k]: what items
+    speak for, as in `affinities`; learnt_as: int32[n or more], each row's row of near_rows
+    (outside: it has none), or None: the same.
+    Returns float32[m, 4]: products with the query, with the last of taken and with the mean of the
+    last ``recent`` of them; and the affinities of all of taken. 0 for what is not there.
+    """
+    return _kernels.cross_features(
+        vectors, rows, query, taken, recent, near_rows, near_weights, learnt_as
+    )
 
 
 def dot_rows(
@@ -223,6 +282,117 @@ def mmr(
     ValueError: k is negative or trade_off outside [0, 1].
     """
     return _kernels.mmr(vectors, rows, relevance, k, trade_off)
+
+
+def dpp(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    """Pick k candidates by a determinantal point process, greedily.
+
+    Chen, Zhang, Zhou, Fast Greedy MAP Inference for Determinantal Point Process to Improve
+    Recommendation Diversity, NeurIPS 2018.
+
+    Each pick raises trade_off * (sum of relevance) + (1 - trade_off) * log det(S) most, with S the
+    similarities (1 + inner product) / 2 of all that is picked: unlike `mmr` it sees what several
+    together span. What they span already gets log 1e-6, so that relevance decides among such.
+    The first pick has the highest relevance. Arguments, results and errors as in `mmr`; vectors
+    should be of unit length. Levels agree wherever two candidates differ by more than rounding.
+    """
+    return _kernels.dpp(vectors, rows, relevance, k, trade_off)
+
+
+class QueryTower:
+    """Attention over a history, pooled, and a small residual MLP: one user's query vector.
+
+    Each of the last l events that is heard gets a share by softmax, for each of h heads: of its
+    row of history_table float32[n, e] times seeds float32[e, h], plus kind_bias float32[kinds, h],
+    plus recency_bias float32[l, h] (latest event first); the share counts kind_weight
+    float32[kinds] times. heard: bool[kinds]. The heads' sums of events make p [h * e], and the
+    chosen rows of context_table float32[slots, e] add up to c; the query is
+    p @ skip + relu(p @ w1 + c @ w_context + b1) @ w2 + b2, brought to length 1.
+    skip float32[h * e, d], w1 float32[h * e, m], w_context float32[e, m], b1 float32[m],
+    w2 float32[m, d], b2 float32[d]. All but the seeds are kept by reference: who writes to
+    them must not encode meanwhile. Encoding is thread safe, at the level it was built at.
+    """
+
+    __slots__ = ("_tower",)
+
+    def __init__(
+        self,
+        history_table: NDArray[np.float32],
+        seeds: NDArray[np.float32],
+        kind_bias: NDArray[np.float32],
+        recency_bias: NDArray[np.float32],
+        kind_weight: NDArray[np.float32],
+        heard: NDArray[np.bool_],
+        context_table: NDArray[np.float32],
+        w_context: NDArray[np.float32],
+        skip: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+    ) -> None:
+        self._tower = _kernels.QueryTower(
+            history_table,
+            seeds,
+            kind_bias,
+            recency_bias,
+            kind_weight,
+            heard,
+            context_table,
+            w_context,
+            skip,
+            w1,
+            b1,
+            w2,
+            b2,
+        )
+
+    def encode(
+        self, rows: NDArray[np.int32], kinds: NDArray[np.uint8], context: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """The query float32[d], of length 1, or zeros where nothing is heard.
+
+        rows: int32[n], oldest first, below 0 where there is no item; kinds: uint8[n]; context:
+        int32[s], slots. IndexError: a kind or a slot is outside its table.
+        """
+        return self._tower.encode(rows, kinds, context)
+
+
+class DeepFMSide:
+    """What one side of a DeepFM, the user or the items, adds to the model's sums.
+
+    embedding: float32[slots, e] and linear: float32[slots], of all values of all fields;
+    dense_linear: float32[d]; w1: float32[fields * e + d, h1] and b1: float32[h1], the first layer.
+    All are kept by reference.
+    """
+
+    __slots__ = ("_side",)
+
+    def __init__(
+        self,
+        embedding: NDArray[np.float32],
+        linear: NDArray[np.float32],
+        dense_linear: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        fields: int,
+    ) -> None:
+        self._side = _kernels.DeepFMSide(embedding, linear, dense_linear, w1, b1, fields)
+
+    def parts(
+        self, slots: NDArray[np.int32], dense: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """hidden float32[n, h1], factors float32[n, e] and bias float32[n], as `DeepFM` takes them.
+
+        slots: int32[n, fields], each field's row of embedding; dense: float32[n, d].
+        """
+        return self._side.parts(slots, dense)
 
 
 class DeepFM:
@@ -354,6 +524,56 @@ class HnswGraph:
         more than they can be wrong; the others are scored. Arguments and results as in `search`.
         """
         return self._graph.scan(queries, k, bits)
+
+
+class IvfIndex:
+    """Search in inverted lists: rows kept in lists, each around a centroid.
+
+    IVF: Jégou, Douze, Schmid, Product Quantization for Nearest Neighbor Search, TPAMI 2011, here
+    without its quantizer: rows are compared by codes of 8 bits, made at construction.
+    centroids: float32[l, d]; starts: int64[l + 1], ascending from 0; rows: int32[n], of which list
+    i has rows[starts[i]:starts[i + 1]], none of them twice; vectors: float32[m, d], kept by
+    reference: do not write to those of the index. One scale serves all codes: vectors should be of
+    about one length, as unit vectors are. Searching is thread safe, and the index keeps the level
+    it was built at. IndexError: a row is outside of vectors. ValueError: the lists are none.
+    """
+
+    __slots__ = ("_index",)
+
+    def __init__(
+        self,
+        centroids: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        self._index = _kernels.IvfIndex(centroids, starts, rows, vectors)
+
+    @property
+    def size(self) -> int:
+        """How many rows are in the lists."""
+        return self._index.size
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        scanned: int,
+        bits: NDArray[np.uint64] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Approximately the k allowed rows with the largest inner products.
+
+        queries: float32[q, d]; bits: uint64[w], w * 64 > every row, allows rows as in `scan`, or
+        None for all. Looked into are the lists whose centroids have the largest products of codes,
+        until they hold ``scanned`` allowed rows. Of these the k + k / 8 + 16 with the largest
+        products of codes are scored exactly, as `dot_rows` does: where all lists are looked into,
+        only what codes mistake by more than that is missed.
+        Returns rows int32[q, k] and scores float32[q, k], best first, filled up with -1 and -inf
+        where fewer were found. Ties: lower row first; NaN comes after every number. Levels find the
+        same rows, and agree in their order wherever their scores do.
+        ValueError: k is negative, scanned below 1, bits too short.
+        """
+        return self._index.search(queries, k, scanned, bits)
 
 
 def _level_at_import() -> str:

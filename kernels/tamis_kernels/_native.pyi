@@ -8,11 +8,21 @@ def set_level(name: str) -> None: ...
 def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]: ...
 def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None: ...
 def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]: ...
-def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]: ...
+def select(
+    bits: NDArray[np.uint64], rows: NDArray[np.int32], wanted: bool
+) -> NDArray[np.int32]: ...
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]: ...
-def merge(
-    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
+def fuse_ranks(
+    rows: Sequence[NDArray[np.int32]],
+    weights: Sequence[float],
+    sources: Sequence[int],
+    damping: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]: ...
+def best_of(
+    rows: Sequence[NDArray[np.int32]],
+    scores: Sequence[NDArray[np.float32]],
+    without: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
 def affinities(
     rows: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -22,6 +32,17 @@ def affinities(
 def affine_rows(
     rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
+def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]: ...
+def cross_features(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    query: NDArray[np.float32] | None,
+    taken: NDArray[np.int32],
+    recent: int,
+    near_rows: NDArray[np.int32],
+    near_weights: NDArray[np.float32],
+    learnt_as: NDArray[np.int32] | None,
+) -> NDArray[np.float32]: ...
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]: ...
@@ -38,6 +59,48 @@ def mmr(
     k: int,
     trade_off: float,
 ) -> NDArray[np.int32]: ...
+def dpp(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]: ...
+
+class QueryTower:
+    def __init__(
+        self,
+        history_table: NDArray[np.float32],
+        seeds: NDArray[np.float32],
+        kind_bias: NDArray[np.float32],
+        recency_bias: NDArray[np.float32],
+        kind_weight: NDArray[np.float32],
+        heard: NDArray[np.bool_],
+        context_table: NDArray[np.float32],
+        w_context: NDArray[np.float32],
+        skip: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        w2: NDArray[np.float32],
+        b2: NDArray[np.float32],
+    ) -> None: ...
+    def encode(
+        self, rows: NDArray[np.int32], kinds: NDArray[np.uint8], context: NDArray[np.int32]
+    ) -> NDArray[np.float32]: ...
+
+class DeepFMSide:
+    def __init__(
+        self,
+        embedding: NDArray[np.float32],
+        linear: NDArray[np.float32],
+        dense_linear: NDArray[np.float32],
+        w1: NDArray[np.float32],
+        b1: NDArray[np.float32],
+        fields: int,
+    ) -> None: ...
+    def parts(
+        self, slots: NDArray[np.int32], dense: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]: ...
 
 class DeepFM:
     def __init__(
@@ -80,4 +143,22 @@ class HnswGraph:
         ef: int,
         bits: NDArray[np.uint64] | None,
         widest: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
+
+class IvfIndex:
+    def __init__(
+        self,
+        centroids: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        vectors: NDArray[np.float32],
+    ) -> None: ...
+    @property
+    def size(self) -> int: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        scanned: int,
+        bits: NDArray[np.uint64] | None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...

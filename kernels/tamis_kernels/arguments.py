@@ -37,12 +37,20 @@ def check_length(name: str, array: Array, expected: int, axis: int = 0) -> None:
         )
 
 
-def check_rows(rows: NDArray[np.int32], count: int) -> None:
+def check_rows(rows: NDArray[np.int32], count: int, name: str = "rows") -> None:
     """Raise IndexError naming the first of `rows` that is outside [0, count)."""
-    outside = (rows < 0) | (rows >= count)
+    outside = ((rows < 0) | (rows >= count)).ravel()
     if outside.any():
-        position = int(outside.argmax())
-        raise IndexError(f"rows[{position}] is {rows[position]}, allowed are 0 to {count - 1}")
+        at = int(outside.argmax())
+        raise IndexError(f"{name}[{at}] is {rows.flat[at]}, allowed are 0 to {count - 1}")
+
+
+def check_below(name: str, values: NDArray[np.integer], count: int) -> None:
+    """Raise IndexError naming the first of `values` that is `count` or more."""
+    outside = values >= count
+    if outside.any():
+        at = int(outside.argmax())
+        raise IndexError(f"{name}[{at}] is {values[at]}, allowed are up to {count - 1}")
 
 
 def check_k(k: int) -> None:

@@ -5,7 +5,7 @@ Arguments, results and errors are described once, on the public functions of `ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,15 @@ from numpy.typing import NDArray
 from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
+from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too
+from tamis_kernels.reference_merge import best_of as best_of  # noqa: PLC0414
+from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0414
+from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
+from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
+from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414
+from tamis_kernels.reference_taste import most_frequent as most_frequent  # noqa: PLC0414
+from tamis_kernels.reference_towers import DeepFMSide as DeepFMSide  # noqa: PLC0414
+from tamis_kernels.reference_towers import QueryTower as QueryTower  # noqa: PLC0414
 
 _SALT = np.array(
     [
@@ -28,7 +37,6 @@ _SALT = np.array(
     ],
     dtype=np.uint32,
 )
-MAX_LISTS = 32
 
 
 def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -80,14 +88,16 @@ def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[
     return found
 
 
-def select(bits: NDArray[np.uint64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+def select(
+    bits: NDArray[np.uint64], rows: NDArray[np.int32], wanted: bool = True
+) -> NDArray[np.int32]:
     check("bits", bits, np.uint64, 1)
     check("rows", rows, np.int32, 1)
-    positions = np.flatnonzero((rows >= 0) & (rows < 64 * len(bits)))
-    inside = rows[positions]
-    is_set = (bits[inside >> 6] >> (inside & 63).astype(np.uint64)) & np.uint64(1) == 1
-    selected: NDArray[np.int32] = positions[is_set].astype(np.int32)
-    return selected
+    is_set = np.zeros(len(rows), np.bool_)
+    inside = (rows >= 0) & (rows < 64 * len(bits))
+    known = rows[inside]
+    is_set[inside] = (bits[known >> 6] >> (known & 63).astype(np.uint64)) & np.uint64(1) == 1
+    return np.flatnonzero(is_set == wanted).astype(np.int32)
 
 
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]:
@@ -97,74 +107,6 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
     check_k(k)
     order = np.lexsort((rows, -scores))  # stable, and sorts NaN last
     return order[:k].astype(np.int32)
-
-
-def merge(
-    rows: Sequence[NDArray[np.int32]], scores: Sequence[NDArray[np.float32]]
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint32]]:
-    if len(rows) != len(scores):
-        raise ValueError(f"scores: {len(rows)} lists are needed, as in rows, got {len(scores)}")
-    if len(rows) > MAX_LISTS:
-        raise ValueError(f"rows: at most {MAX_LISTS} lists are allowed, got {len(rows)}")
-    total: dict[int, np.float32] = {}
-    sources: dict[int, int] = {}
-    for s, (row_list, score_list) in enumerate(zip(rows, scores, strict=True)):
-        check(f"rows[{s}]", row_list, np.int32, 1)
-        check(f"scores[{s}]", score_list, np.float32, 1)
-        check_length(f"scores[{s}]", score_list, len(row_list))
-        for row, score in zip(row_list.tolist(), score_list, strict=True):
-            if row < 0 or np.isnan(score) or sources.get(row, 0) >> s & 1:
-                continue
-            total[row] = total[row] + score if row in total else score
-            sources[row] = sources.get(row, 0) | 1 << s
-    return (
-        np.array(list(total), dtype=np.int32),
-        np.array(list(total.values()), dtype=np.float32),
-        np.array(list(sources.values()), dtype=np.uint32),
-    )
-
-
-def _affinity_sums(
-    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """By row, and the distinct rows of the history."""
-    check("rows", rows, np.int32, 2)
-    check("weights", weights, np.float32, 2)
-    check("history", history, np.int32, 1)
-    check_length("weights", weights, len(rows))
-    check_length("weights", weights, rows.shape[1], axis=1)
-    met = np.unique(history[_inside(history, len(rows))])
-    near = rows[met].ravel()
-    named = _inside(near, len(rows))
-    sums = np.bincount(near[named], weights[met].ravel()[named], minlength=len(rows))
-    return sums.astype(np.float64), met
-
-
-def _inside(rows: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
-    return (rows >= 0) & (rows < count)
-
-
-def affinities(
-    rows: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    history: NDArray[np.int32],
-    asked: NDArray[np.int32],
-) -> NDArray[np.float32]:
-    sums, _ = _affinity_sums(rows, weights, history)
-    check("asked", asked, np.int32, 1)
-    found = np.zeros(len(asked), np.float32)
-    known = _inside(asked, len(rows))
-    found[known] = sums[asked[known]]
-    return found
-
-
-def affine_rows(
-    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    sums, met = _affinity_sums(rows, weights, history)
-    sums[met] = 0
-    found = np.flatnonzero(sums > 0).astype(np.int32)
-    return found, sums[found].astype(np.float32)
 
 
 def dot_rows(
@@ -204,13 +146,13 @@ def scan(
     return rows, scores
 
 
-def mmr(
+def _check_slate(
     vectors: NDArray[np.float32],
     rows: NDArray[np.int32],
     relevance: NDArray[np.float32],
     k: int,
     trade_off: float,
-) -> NDArray[np.int32]:
+) -> None:
     check("vectors", vectors, np.float32, 2)
     check("rows", rows, np.int32, 1)
     check("relevance", relevance, np.float32, 1)
@@ -219,6 +161,16 @@ def mmr(
     check_rows(rows, len(vectors))
     if not 0.0 <= trade_off <= 1.0:
         raise ValueError(f"trade_off must be between 0 and 1, got {trade_off:g}")
+
+
+def mmr(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    _check_slate(vectors, rows, relevance, k, trade_off)
     candidates = vectors[rows]
     weight, penalty = np.float32(trade_off), np.float32(1.0 - trade_off)
     nearest = np.full(len(rows), -np.inf, dtype=np.float32)
@@ -233,6 +185,39 @@ def mmr(
             similarity = np.einsum("md,d->m", candidates, candidates[best])
             np.maximum(nearest, np.where(np.isnan(similarity), 0, similarity), out=nearest)
             objective = weight * relevance - penalty * nearest
+    return np.array(picked, dtype=np.int32)
+
+
+_NOTHING = np.float32(1e-6)  # variance of what is spanned already
+
+
+def dpp(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    relevance: NDArray[np.float32],
+    k: int,
+    trade_off: float,
+) -> NDArray[np.int32]:
+    _check_slate(vectors, rows, relevance, k, trade_off)
+    with np.errstate(invalid="ignore"):
+        products = np.einsum("md,nd->mn", vectors[rows], vectors[rows])
+    similarity = (1 + np.where(np.isnan(products), 0, products).astype(np.float32)) / 2
+    variance = np.diagonal(similarity).copy()
+    shares = np.zeros((min(k, len(rows)), len(rows)), np.float32)
+    left = np.arange(len(rows))
+    objective = relevance
+    picked: list[int] = []
+    for place in range(len(shares)):
+        best = left[np.lexsort((rows[left], -objective[left]))[0]]
+        left = left[left != best]
+        if variance[best] > _NOTHING:  # otherwise there is nothing more to take away
+            share = similarity[best] - shares[:place, best] @ shares[:place]
+            shares[place] = share / np.sqrt(variance[best])
+        variance = np.maximum(variance - np.square(shares[place]), _NOTHING)
+        with np.errstate(invalid="ignore"):
+            weighted = np.float32(1 - trade_off) * np.log(variance)
+            objective = np.float32(trade_off) * relevance + weighted
+        picked.append(int(best))
     return np.array(picked, dtype=np.int32)
 
 

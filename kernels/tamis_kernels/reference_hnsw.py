@@ -65,7 +65,7 @@ def codes_of(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
     return codes
 
 
-def _query_codes(query: NDArray[np.float32]) -> NDArray[np.int32]:
+def query_codes(query: NDArray[np.float32]) -> NDArray[np.int32]:
     """As codes_of, with a scale of its own; one that is infinite anywhere is all 0."""
     sizes = np.abs(query)
     most = np.max(sizes, initial=0, where=~np.isnan(sizes))
@@ -233,7 +233,7 @@ class HnswGraph:
         ef = min(max(ef, k), self.size)
         widest = min(max(widest or self.size, ef), self.size)
         for q, query in enumerate(queries):
-            beam = self._beam(_query_codes(query), allowed, ef, widest)
+            beam = self._beam(query_codes(query), allowed, ef, widest)
             found = np.array([row for _, row in beam if allowed[row]], np.int32)
             self._best(query, found, rows[q], scores[q])
         return rows, scores

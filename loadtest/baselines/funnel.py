@@ -70,7 +70,7 @@ class Funnel:
                 self._codes[each.name] = codes, {value: code for code, value in enumerate(values)}
         self._vectors = np.load(directory / fmt.VECTORS)
         self._index = hnswlib.Index(space="ip", dim=self._dim)
-        self._index.load_index(str(directory / fmt.INDEX))
+        self._index.load_index(str(directory / fmt.INDEX.hnsw))
         self._index.set_num_threads(1)
         self._index.set_ef(300)
         popularity = np.load(directory / fmt.POPULARITY)

@@ -84,7 +84,7 @@ def disturbing(
                 done.restarts += _restart(under, done.failed)
                 done.restarted_at_s.append(time.perf_counter() - begin)
             else:
-                done.swaps += _swap(under, releases, done.failed)
+                done.swaps += swap(under, releases, done.failed)
 
     thread = threading.Thread(target=disturb, name="disturbances", daemon=True)
     thread.start()
@@ -95,7 +95,8 @@ def disturbing(
         thread.join()
 
 
-def _swap(under: Server, releases: Releases, failed: list[str]) -> bool:
+def swap(under: Server, releases: Releases, failed: list[str]) -> bool:
+    """A new bundle; whether it is served. What went wrong is added to ``failed``."""
     released = releases.release()
     os.kill(under.pid, signal.SIGHUP)
     with grpc.insecure_channel(under.target) as channel:

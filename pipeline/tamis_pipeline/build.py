@@ -213,7 +213,7 @@ class Pipeline:
         together = self.neighbours
         return self.work.files(
             "index",
-            lambda out: write_bundle(self._parts(), out),
+            lambda out: write_bundle(self._parts(), out, self.progress.note),
             of=[prepared, towers, together, ranker, *([self.content] if self.content else [])],
             settings=[self.name, self.config.index, self.config.seed],
             code=[bundle, histories, query_model, ranking],
@@ -260,7 +260,8 @@ class Pipeline:
         def run(manifest: Manifest) -> dict[str, str]:
             made = Run.of(
                 manifest,
-                self.config,
+                # made again, it gets this index, however fast another may be by then
+                self.config.model_copy(update={"index": manifest.index}),
                 self.source,
                 self.inputs,
                 self.read.value.data,

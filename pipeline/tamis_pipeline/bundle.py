@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hnswlib
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis_kernels import HnswGraph
 from tamis_pipeline.directory import replacing
 from tamis_pipeline.evaluation.markdown import markdown
 from tamis_pipeline.evaluation.page import page
+from tamis_pipeline.indexing import AutoIndex, Built, build_index, faster, queries_of
 from tamis_pipeline.item_tables import knowing_items
 from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+_QUERIES_WITHOUT_USERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +67,20 @@ class BundleParts:
     ranker: Mapping[str, npt.NDArray[Any]]
     users: pa.Table
     evaluation: Mapping[str, Any]
-    index: fmt.IndexSpec
+    index: fmt.IndexSpec | AutoIndex
     content: ContentParts | None = None
     item_tower: ItemTowerParts | None = None
     neighbours: Mapping[str, npt.NDArray[Any]] | None = None
     models: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> hnswlib.Index:
-    """An hnswlib inner-product index with label = row; one thread, so that a seed decides it."""
-    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
-    index.init_index(
-        max_elements=vectors.shape[0],
-        ef_construction=spec.ef_construction,
-        M=spec.m,
-        random_seed=seed,
-    )
-    index.add_items(vectors, np.arange(vectors.shape[0]), num_threads=1)
-    return index
-
-
-def write_bundle(parts: BundleParts, out: Path) -> fmt.Manifest:
-    """Write ``parts`` to ``out``, replacing what was there only once all is on disk."""
+def write_bundle(
+    parts: BundleParts, out: Path, note: Callable[[str], None] = lambda _: None
+) -> fmt.Manifest:
+    """Write ``parts`` to ``out``, replacing what was there only once all is on disk. note: told
+    which index was kept, where that was left open."""
     with replacing(out) as temporary:
-        return _fill(temporary, parts)
+        return _fill(temporary, parts, _built(parts, note))
 
 
 def seal(
@@ -153,18 +143,18 @@ def write_report(directory: Path, evaluation: Mapping[str, Any]) -> None:
     (directory / fmt.REPORT_PAGE).write_text(page(evaluation), "utf-8")
 
 
-def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
+def _fill(directory: Path, parts: BundleParts, index: Built) -> fmt.Manifest:
     pq.write_table(parts.items, directory / fmt.ITEMS, compression="zstd")
     np.save(directory / fmt.VECTORS, parts.vectors)
     pairing = fmt.pairing_id(directory / fmt.VECTORS)
-    _save_index(directory, (fmt.INDEX, fmt.INDEX_GRAPH), parts.vectors, parts)
+    index.save(directory, fmt.INDEX, pairing)
     np.savez(directory / fmt.FEATURES, item_fields=parts.item_fields, item_dense=parts.item_dense)
     np.save(directory / fmt.POPULARITY, parts.popularity)
     _save(directory / fmt.ENCODER, pairing, parts.encoder)
     _save(directory / fmt.RANKER, pairing, parts.ranker)
     pq.write_table(parts.users, directory / fmt.USERS, compression="zstd")
     _write_evaluation(directory, parts.evaluation)
-    _fill_optional(directory, parts, pairing)
+    _fill_optional(directory, parts, index.spec, pairing)
     files = {
         path.relative_to(directory).as_posix(): _entry(path)
         for path in sorted(directory.rglob("*"))
@@ -183,7 +173,7 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
         attributes=parts.attributes,
         features=parts.features,
         objectives=parts.objectives,
-        index=parts.index,
+        index=index.spec,
         content=None if parts.content is None else parts.content.spec,
         seed=parts.seed,
         files=files,
@@ -193,13 +183,15 @@ def _fill(directory: Path, parts: BundleParts) -> fmt.Manifest:
     return manifest
 
 
-def _save_index(
-    directory: Path, files: tuple[str, str], vectors: Float32, parts: BundleParts
-) -> None:
-    """As hnswlib's file, and as the graph that servers read."""
-    index, graph = (directory / name for name in files)
-    build_index(vectors, parts.index, parts.seed).save_index(str(index))
-    HnswGraph(index, vectors).save(graph)
+def _built(parts: BundleParts, note: Callable[[str], None]) -> Built:
+    if not isinstance(parts.index, AutoIndex):
+        return build_index(parts.vectors, parts.index, parts.seed)
+    queries = queries_of(parts.users, parts.encoder, parts.as_of, parts.seed)
+    if not queries.shape[0]:
+        queries = parts.vectors[:_QUERIES_WITHOUT_USERS]
+    kept, other = faster(parts.vectors, queries, parts.index, parts.seed)
+    note(f"index: kept {kept}; not {other}")
+    return kept.built
 
 
 def _entry(path: Path) -> fmt.FileEntry:
@@ -215,11 +207,11 @@ def _write_manifest(directory: Path, manifest: fmt.Manifest) -> None:
     (directory / fmt.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
 
 
-def _fill_optional(directory: Path, parts: BundleParts, pairing: str) -> None:
+def _fill_optional(directory: Path, parts: BundleParts, spec: fmt.IndexSpec, pairing: str) -> None:
     if parts.content is not None:
         np.save(directory / fmt.CONTENT, parts.content.vectors)
-        files = (fmt.CONTENT_INDEX, fmt.CONTENT_GRAPH)
-        _save_index(directory, files, parts.content.vectors, parts)
+        built = build_index(parts.content.vectors, spec, parts.seed)
+        built.save(directory, fmt.CONTENT_INDEX, fmt.pairing_id(directory / fmt.CONTENT))
         if parts.content.clip is not None:
             (directory / fmt.CLIP).mkdir()
             for name in fmt.CLIP_FILES:

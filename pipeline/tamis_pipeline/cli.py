@@ -113,15 +113,32 @@ def finetune(
 @app.command()
 def train(source: Source, work: Work, config: Config = "default", seed: Seed = None) -> None:
     """Train the models that a bundle is made of, and keep them in the workspace."""
-    _up_to("ranker", source, work, config, "", seed)
+    _up_to("ranker", source, work, _settings(config, seed), "")
 
 
 @app.command()
 def index(
-    source: Source, work: Work, name: Name, config: Config = "default", seed: Seed = None
+    source: Source,
+    work: Work,
+    name: Name,
+    config: Config = "default",
+    seed: Seed = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto", help="Build a graph and inverted lists, and keep the faster for the recall."
+        ),
+    ] = False,
+    recall: Annotated[
+        float, typer.Option(min=0.01, max=0.9999, help="With --auto: of the nearest 100.")
+    ] = 0.95,
 ) -> None:
     """Up to a bundle that has not been evaluated; prints where it is."""
-    typer.echo(_up_to("index", source, work, config, name, seed))
+    settings = _settings(config, seed)
+    if auto:
+        wanted = {"index": {"kind": "auto", "recall": recall}}
+        settings = type(settings).model_validate({**settings.model_dump(), **wanted})
+    typer.echo(_up_to("index", source, work, settings, name))
 
 
 @app.command()
@@ -136,7 +153,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Up to what a bundle's evaluation.json says; prints it."""
-    measured = _up_to("evaluate", source, work, config, name, seed)
+    measured = _up_to("evaluate", source, work, _settings(config, seed), name)
     if report is not None:
         _of_the_training_extra("bundle").write_report(report, measured)
     typer.echo(json.dumps(measured, indent=2))
@@ -217,11 +234,11 @@ def show_config(config: Config = "default") -> None:
     typer.echo(_settings(config, None).model_dump_json(indent=2))
 
 
-def _up_to(stage: str, source: Path, work: Path, config: str, name: str, seed: int | None) -> Any:
+def _up_to(stage: str, source: Path, work: Path, settings: PipelineConfig, name: str) -> Any:
     pipeline, workspace = _of_the_training_extra("build"), _of_the_training_extra("workspace")
     progress = Progress(Console(stderr=True))
     with _disk(), workspace.open_workspace(work, progress) as opened:
-        graph = pipeline.Pipeline(_settings(config, seed), source, name, opened, progress)
+        graph = pipeline.Pipeline(settings, source, name, opened, progress)
         return getattr(graph, stage).value
 
 

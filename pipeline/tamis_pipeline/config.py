@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.embedding.embed import EmbedConfig
+from tamis_pipeline.indexing import AutoIndex
 from tamis_pipeline.neighbours import NeighboursConfig
 from tamis_pipeline.rankers import objectives
 from tamis_pipeline.rankers.boosted import BoostedConfig
@@ -22,7 +23,7 @@ from tamis_pipeline.rankers.deepfm import DeepFMConfig
 from tamis_pipeline.rankers.exposures import ExposureConfig
 from tamis_pipeline.rankers.transformer import TransformerConfig
 from tamis_pipeline.twotower import TwoTowerConfig
-from tamis_server.bundles.manifest import IndexSpec, Objective
+from tamis_server.bundles.manifest import HnswSpec, IndexSpec, Objective
 from tamis_server.domain.errors import FailureCategory, TamisError
 
 
@@ -137,7 +138,7 @@ class PipelineConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
     drift: DriftConfig = DriftConfig()
-    index: IndexSpec = IndexSpec(m=16, ef_construction=200, ef_search=200)
+    index: IndexSpec | AutoIndex = HnswSpec()
 
 
 def load_config(config: str) -> PipelineConfig:

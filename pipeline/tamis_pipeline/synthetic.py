@@ -20,6 +20,7 @@ from tamis_server.bundles.manifest import (
     ContentSpec,
     FeatureSchema,
     FieldSpec,
+    HnswSpec,
     IndexSpec,
 )
 from tamis_server.bundles.query_tower import HEARD, HOURS, WEEKDAYS
@@ -38,7 +39,7 @@ def random_parts(
     seed: int = 0,
     name: str = "random",
     as_of: float = AS_OF,
-    index: IndexSpec = IndexSpec(m=8, ef_construction=64, ef_search=64),  # noqa: B008 frozen
+    index: IndexSpec = HnswSpec(m=8, ef_construction=64, ef_search=64),  # noqa: B008 frozen
     content: int = 0,
 ) -> BundleParts:
     """A bundle of random vectors, attributes, histories and weights.

@@ -10,7 +10,6 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from math import nan
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import uvloop
 
 import tamis_kernels
+from tamis_kernels import HnswGraph, IvfIndex
 from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.adapters.embedded.blending import SimilarityAndTaste
 from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
@@ -32,11 +32,13 @@ from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
 from tamis_server.adapters.embedded.features import ColumnFeatures
 from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
 from tamis_server.adapters.embedded.histories import BundleHistories
-from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.hnsw import GraphSearcher
 from tamis_server.adapters.embedded.item_tower import item_tower
+from tamis_server.adapters.embedded.ivf import ListSearcher
 from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
 from tamis_server.adapters.embedded.merging import AsFound, ReciprocalRankMerger
-from tamis_server.adapters.embedded.reranking import MaximalMarginalRelevance
+from tamis_server.adapters.embedded.nearest import NearestItems, Searcher
+from tamis_server.adapters.embedded.reranking import Diversity
 from tamis_server.adapters.embedded.sources import (
     AroundAnchors,
     AroundRecent,
@@ -50,13 +52,13 @@ from tamis_server.adapters.embedded.sources import (
 from tamis_server.bundles.clip import Clip
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue
-from tamis_server.bundles.loader import Bundle, Content, load
-from tamis_server.bundles.manifest import CLIP, CONTENT
+from tamis_server.bundles.loader import Bundle, Content, Index, load
+from tamis_server.bundles.manifest import CLIP, CONTENT, HnswSpec, IndexSpec, IvfSpec
 from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.swapper import Swapper
-from tamis_server.domain.candidates import DegradationLevel, Source
+from tamis_server.domain.candidates import Bits, DegradationLevel, Source, Vectors
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
-from tamis_server.domain.errors import BundleRejected, DependencyFailed
+from tamis_server.domain.errors import BundleRejected, ContractViolation, DependencyFailed
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch, no_variant
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
@@ -128,8 +130,11 @@ def build_engine(
     eligible = Step(EligibleItems(eligibility), _INLINE_S)
     reranking = Step(
         Reranking(
-            MaximalMarginalRelevance(
-                bundle, trade_off=settings.reranking.trade_off, pool=settings.reranking.pool
+            Diversity(
+                bundle,
+                method=settings.reranking.method,
+                trade_off=settings.reranking.trade_off,
+                pool=settings.reranking.pool,
             )
         ),
         _INLINE_S,
@@ -293,13 +298,28 @@ def _ranking(
 
 def _indices(bundle: Bundle, wanted: RetrievalSettings) -> tuple[NearestItems, NearestItems | None]:
     """Over the item tower's vectors, and over what items look and read like."""
-    ef_search = max(wanted.ef_search, bundle.manifest.index.ef_search)
-    near = partial(NearestItems, ef_search=ef_search, exact_below=wanted.exact_below)
+
+    def near(index: Index, vectors: Vectors, present: Bits | None = None) -> NearestItems:
+        searcher = _searcher(index, bundle.manifest.index, vectors, wanted)
+        return NearestItems(searcher, vectors, present=present)
+
     base, content = near(bundle.index, bundle.vectors), bundle.content
     if content is None:
         return base, None
     has = np.any(content.vectors[: bundle.manifest.items] != 0, axis=1)
-    return base, near(content.index, content.vectors, present=AvailableRows(has).bits)
+    return base, near(content.index, content.vectors, AvailableRows(has).bits)
+
+
+def _searcher(
+    index: Index, spec: IndexSpec, vectors: Vectors, wanted: RetrievalSettings
+) -> Searcher:
+    exact_below = wanted.exact_below
+    if isinstance(index, IvfIndex) and isinstance(spec, IvfSpec):
+        return ListSearcher(index, vectors, scanned=spec.scanned, exact_below=exact_below)
+    if isinstance(index, HnswGraph) and isinstance(spec, HnswSpec):
+        beam = max(wanted.ef_search, spec.ef_search)
+        return GraphSearcher(index, vectors.shape[1], ef_search=beam, exact_below=exact_below)
+    raise ContractViolation(f"an index of the kind {spec.kind} was loaded as {type(index)}")
 
 
 def _encoder(content: Content | None, wanted: SearchSettings) -> ClipEncoder | str:

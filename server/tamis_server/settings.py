@@ -278,10 +278,11 @@ class RankingSettings(_Section):
 
 
 class RerankingSettings(_Section):
-    trade_off: float = Field(
-        0.95, ge=0, le=1, description="MMR: 1 pure relevance, 0 pure diversity"
+    method: Literal["mmr", "dpp"] = Field(
+        "mmr", description="maximal marginal relevance, or a determinantal point process"
     )
-    pool: int = Field(5, ge=1, le=100, description="MMR chooses among pool x page size candidates")
+    trade_off: float = Field(0.95, ge=0, le=1, description="1 pure relevance, 0 pure diversity")
+    pool: int = Field(5, ge=1, le=100, description="chosen among pool x page size candidates")
 
 
 class ProtectionSettings(_Section):

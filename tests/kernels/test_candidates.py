@@ -1,4 +1,4 @@
-"""select, top_k and merge, against a naive third version in plain Python."""
+"""Choosing among candidates and joining lists of them, against naive plain Python."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.kernel_arrays import LENGTHS, rows_of, unaligned
-from tamis_kernels import merge, select, top_k
+from tamis_kernels import best_of, fuse_ranks, select, top_k
 
 SCORES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, math.nan, math.inf, -math.inf]), st.floats(width=32)
@@ -59,6 +59,8 @@ def test_select_keeps_the_positions_whose_bit_is_set(length: int, words: int) ->
     assert selected.dtype == np.int32
     assert selected.tolist() == expected
     assert select(unaligned(bits), unaligned(rows)).tolist() == expected
+    others = [i for i in range(length) if i not in set(expected)]
+    assert select(bits, rows, wanted=False).tolist() == others
 
 
 def test_select_takes_extreme_rows_for_unselected() -> None:
@@ -99,69 +101,102 @@ def test_top_k_refuses_wrong_arguments_by_name() -> None:
         top_k(f32([1]), [1], 1)  # type: ignore[arg-type]
 
 
-Lists = list[list[tuple[int, float]]]
+Lists = list[list[int]]
+WEIGHTS = [1.0, 0.5, 2.0, 1.5, 1.0, 0.25]
 
 
-def naive_merge(lists: Lists) -> list[tuple[int, float, int]]:
-    order: list[int] = []
-    for entries in lists:
-        for row, score in entries:
-            if row >= 0 and not math.isnan(score) and row not in order:
-                order.append(row)
-    merged = []
-    for row in order:
-        total, sources = np.float32(0), 0
-        for s, entries in enumerate(lists):
-            given_scores = [x for r, x in entries if r == row and not math.isnan(x)]
-            if given_scores:
-                total, sources = total + np.float32(given_scores[0]), sources | 1 << s
-        merged.append((row, float(total), sources))
-    return merged
+def naive_fusion(lists: Lists) -> list[tuple[int, float, int]]:
+    found = []
+    for row in {row for rows in lists for row in rows if row >= 0}:
+        score, sources = np.float32(0), 0
+        for s, rows in enumerate(lists):
+            if row in rows:
+                score += np.float32(WEIGHTS[s]) / np.float32(60 + rows.index(row) + 1)
+                sources |= 1 << s + 3
+        found.append((row, float(score), sources))
+    return sorted(found, key=lambda entry: (-entry[1], entry[0]))
 
 
-def merged(lists: Lists) -> list[tuple[int, float, int]]:
-    rows, scores, sources = merge(
-        [i32([r for r, _ in entries]) for entries in lists],
-        [f32([s for _, s in entries]) for entries in lists],
-    )
+def fused(lists: Lists) -> list[tuple[int, float, int]]:
+    numbers = range(3, 3 + len(lists))
+    rows, scores, sources = fuse_ranks([i32(rows) for rows in lists], WEIGHTS, numbers, 60)
     assert (rows.dtype, scores.dtype, sources.dtype) == (np.int32, np.float32, np.uint32)
     return list(zip(rows.tolist(), scores.tolist(), sources.tolist(), strict=True))
 
 
-FINITE = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32))
-
-
-@given(lists=st.lists(st.lists(st.tuples(ROWS, FINITE), max_size=40), max_size=6))
-def test_merge_joins_duplicates_in_order_of_first_appearance(lists: Lists) -> None:
-    assert merged(lists) == naive_merge(lists)
+@given(lists=st.lists(st.lists(ROWS, max_size=70), min_size=6, max_size=6))
+def test_ranks_are_fused_each_row_once_best_first(lists: Lists) -> None:
+    assert fused(lists) == naive_fusion(lists)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_merge_takes_lists_of_any_length(length: int) -> None:
+def test_lists_of_any_length_are_fused(length: int) -> None:
     rng = np.random.default_rng(length)
-    lists = [
-        list(zip(rows_of(rng, 2**31 - 1, length).tolist(), range(length), strict=True)),
-        list(zip(rows_of(rng, 300, length).tolist(), range(length), strict=True)),
-        list(zip(rows_of(rng, 300, length).tolist(), range(length), strict=True)),
-    ]
-    assert merged(lists) == naive_merge(lists)  # type: ignore[arg-type]
+    counts = (2**31 - 1, 300, 300, 5, 2000, 1)
+    lists = [rows_of(rng, count, length).tolist() for count in counts]
+    assert fused(lists) == naive_fusion(lists)
 
 
-def test_merge_marks_all_of_32_lists_and_refuses_33() -> None:
-    assert merged([[(7, 1.0)]] * 32) == [(7, 32.0, 2**32 - 1)]
+def test_of_32_lists_each_has_its_bit_and_33_are_refused() -> None:
+    rows, scores, sources = fuse_ranks([i32([7])] * 32, [2.0] * 32, range(32), 1)
+    assert (rows.tolist(), scores.tolist(), sources.tolist()) == ([7], [32.0], [2**32 - 1])
     with pytest.raises(ValueError, match="at most 32 lists are allowed, got 33"):
-        merged([[(7, 1.0)]] * 33)
+        fuse_ranks([i32([7])] * 33, [1.0] * 33, [1] * 33, 60)
 
 
-def test_merge_reads_unaligned_lists() -> None:
-    rows, scores = unaligned(i32([3, 1, 3])), unaligned(f32([1, 2, 3]))
-    assert [a.tolist() for a in merge([rows], [scores])] == [[3, 1], [1.0, 2.0], [1, 1]]
-
-
-def test_merge_names_the_list_that_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"scores\[1\]: axis 0 must have 2 entries, got 1"):
-        merge([i32([1]), i32([1, 2])], [f32([1]), f32([1])])
+def test_fusing_names_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="weights: 1 are needed, as in rows, got 0"):
+        fuse_ranks([i32([1])], [], [0], 60)
+    with pytest.raises(ValueError, match="sources: 1 are needed, as in rows, got 2"):
+        fuse_ranks([i32([1])], [1.0], [0, 1], 60)
+    with pytest.raises(ValueError, match=r"sources\[0\] is 32, allowed are 0 to 31"):
+        fuse_ranks([i32([1])], [1.0], [32], 60)
     with pytest.raises(TypeError, match=r"rows\[0\]: dtype int32 is needed, got int64"):
-        merge([np.zeros(1, dtype=np.int64)], [f32([1])])
-    with pytest.raises(ValueError, match="scores: 1 lists are needed, as in rows, got 0"):
-        merge([i32([1])], [])
+        fuse_ranks([np.zeros(1, np.int64)], [1.0], [0], 60)
+
+
+SCORED = st.lists(st.tuples(ROWS, st.one_of(st.just(math.nan), st.floats(width=32))), max_size=60)
+
+
+def best(lists: list[list[tuple[int, float]]], without: list[int]) -> tuple[list[int], list[float]]:
+    rows, scores = best_of(
+        [i32([row for row, _ in entries]) for entries in lists],
+        [f32([score for _, score in entries]) for entries in lists],
+        i32(without),
+    )
+    assert (rows.dtype, scores.dtype) == (np.int32, np.float32)
+    return rows.tolist(), scores.tolist()
+
+
+@given(lists=st.lists(SCORED, max_size=5), without=st.lists(ROWS, max_size=9))
+def test_of_each_row_the_best_score_is_kept_and_some_are_left_out(
+    lists: list[list[tuple[int, float]]], without: list[int]
+) -> None:
+    entries = [(row, score) for each in lists for row, score in each if row >= 0]
+    entries = [entry for entry in entries if entry[0] not in without]
+    order = naive_top_k([score for _, score in entries], [row for row, _ in entries], 1000)
+    expected: dict[int, float] = {}
+    for at in order:
+        expected.setdefault(*entries[at])
+    rows, scores = best(lists, without)
+    assert rows == list(expected)
+    np.testing.assert_array_equal(f32(scores), f32(list(expected.values())))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_the_best_of_long_lists_come_in_order(length: int) -> None:
+    rng = np.random.default_rng(length)
+    rows = [rows_of(rng, 500, length), rows_of(rng, 500, length)]
+    scores = [rng.normal(size=length).astype(np.float32) for _ in rows]
+    found, values = best_of([unaligned(each) for each in rows], scores, i32([3]))
+    assert (np.diff(values) <= 0).all()
+    assert set(found.tolist()) == set(np.concatenate(rows).tolist()) - {3}
+
+
+def test_the_best_of_lists_names_the_list_that_is_wrong() -> None:
+    with pytest.raises(ValueError, match=r"scores\[1\]: axis 0 must have 2 entries, got 1"):
+        best_of([i32([1]), i32([1, 2])], [f32([1]), f32([1])], i32([]))
+    with pytest.raises(ValueError, match="scores: 1 are needed, as in rows, got 0"):
+        best_of([i32([1])], [], i32([]))
+    with pytest.raises(TypeError, match="without: dtype int32 is needed, got int64"):
+        best_of([], [], np.zeros(1, np.int64))

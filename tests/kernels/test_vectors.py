@@ -1,4 +1,4 @@
-"""dot_rows and mmr, against naive versions in double precision."""
+"""dot_rows, mmr and dpp, against naive versions in double precision."""
 
 import math
 
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tamis_kernels
 from support.kernel_arrays import LENGTHS, rows_of, small_integers, unaligned
-from tamis_kernels import dot_rows, mmr
+from tamis_kernels import dot_rows, dpp, mmr
 
 
 def naive_mmr(
@@ -149,3 +150,89 @@ def test_mmr_refuses_wrong_numbers() -> None:
     with pytest.raises(ValueError, match="k must be 0 or more, got -2"):
         mmr(vectors, rows, relevance, -2, 0.5)
     assert mmr(vectors, rows, relevance, 0, 0.5).tolist() == []
+
+
+def log_volume(vectors: np.ndarray, picked: list[int]) -> float:
+    """log det of the similarities of what is picked."""
+    chosen = vectors[picked].astype(np.float64)
+    return float(np.linalg.slogdet((1 + chosen @ chosen.T) / 2)[1])
+
+
+def unit(rng: np.random.Generator, items: int, dims: int) -> np.ndarray:
+    vectors = rng.normal(size=(items, dims))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("dims", [8, 17, 64])
+@pytest.mark.parametrize("length", [n for n in LENGTHS if n])
+@pytest.mark.parametrize("trade_off", [0.0, 0.3, 0.9])
+def test_each_pick_of_dpp_raises_relevance_and_volume_together_most(
+    length: int, dims: int, trade_off: float
+) -> None:
+    rng = np.random.default_rng(length)
+    rows = rng.permutation(length).astype(np.int32)
+    vectors = unit(rng, length, dims)
+    relevance = rng.random(length).astype(np.float32)
+    picked = dpp(vectors, rows, relevance, 8, trade_off).tolist()
+    assert len(set(picked)) == min(8, length)
+    assert relevance[picked[0]] == relevance.max()
+
+    def value(positions: list[int]) -> float:
+        volume = max(log_volume(vectors, [int(rows[p]) for p in positions]), -300.0)
+        return trade_off * float(relevance[positions].sum()) + (1 - trade_off) * volume
+
+    for place in range(1, min(len(picked), dims)):
+        before = picked[:place]
+        others = rng.permutation([p for p in range(length) if p not in before])[:30]
+        best = max(value([*before, int(other)]) for other in others)
+        assert value([*before, picked[place]]) >= best - 1e-3
+
+
+def test_levels_of_dpp_pick_what_the_reference_picks() -> None:
+    rng = np.random.default_rng(4)
+    vectors = unit(rng, 2000, 64)
+    for _ in range(20):
+        rows = rng.permutation(2000)[:300].astype(np.int32)
+        relevance = rng.random(300).astype(np.float32)
+        picked = dpp(vectors, unaligned(rows), unaligned(relevance), 20, 0.8)
+        with tamis_kernels.with_level("reference"):
+            expected = dpp(vectors, rows, relevance, 20, 0.8)
+        np.testing.assert_array_equal(picked, expected)
+
+
+def test_with_relevance_alone_dpp_is_the_order_by_relevance() -> None:
+    rng = np.random.default_rng(5)
+    relevance = rng.random(100).astype(np.float32)
+    picked = dpp(unit(rng, 100, 16), np.arange(100, dtype=np.int32), relevance, 100, 1.0)
+    np.testing.assert_array_equal(picked, np.argsort(-relevance))
+
+
+def test_dpp_leaves_duplicates_for_last_then_takes_them_by_relevance() -> None:
+    vectors = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]
+    relevance = np.array([0.9, 0.8, 0.1, 0.5, 0.6], np.float32)
+    picked = dpp(vectors, np.arange(5, dtype=np.int32), relevance, 5, 0.5)
+    assert picked.tolist() == [0, 4, 2, 1, 3]
+
+
+def test_dpp_takes_what_is_no_number_last_and_breaks_ties_by_row() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2] = np.nan  # similar to nothing that is known
+    rows = np.array([3, 1, 0, 2], np.int32)
+    relevance = np.array([np.nan, 0.5, 0.5, 0.5], np.float32)
+    picked = dpp(vectors, rows, relevance, 4, 0.5)
+    assert sorted(picked.tolist()) == [0, 1, 2, 3]
+    assert (picked[0], picked[-1]) == (2, 0)
+
+
+def test_dpp_refuses_what_mmr_refuses() -> None:
+    vectors, rows = np.ones((2, 2), np.float32), np.array([0, 1], np.int32)
+    relevance = np.ones(2, np.float32)
+    with pytest.raises(ValueError, match="trade_off must be between 0 and 1, got 2"):
+        dpp(vectors, rows, relevance, 1, 2.0)
+    with pytest.raises(ValueError, match="k must be 0 or more, got -2"):
+        dpp(vectors, rows, relevance, -2, 0.5)
+    with pytest.raises(IndexError, match=r"rows\[1\] is 2"):
+        dpp(vectors, np.array([0, 2], np.int32), relevance, 1, 0.5)
+    with pytest.raises(ValueError, match="relevance: axis 0"):
+        dpp(vectors, rows, relevance[:1], 1, 0.5)
+    assert dpp(vectors, rows, relevance, 0, 0.5).tolist() == []

@@ -13,16 +13,17 @@ import pytest
 
 from support.clips import write_random_clip
 from support.ranking_models import linear_ranker
+from tamis_kernels import IvfIndex
 from tamis_pipeline.bundle import BundleParts, ItemTowerParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import load, verify
 from tamis_server.domain.errors import BundleRejected
 
-GRAPHS = {fmt.INDEX: fmt.INDEX_GRAPH, fmt.CONTENT_INDEX: fmt.CONTENT_GRAPH}
+GRAPHS = {names.hnsw: names.graph for names in (fmt.INDEX, fmt.CONTENT_INDEX)}
 OPTIONAL = (
     *(name for group in fmt.TOGETHER for name in group),
-    *(fmt.NEIGHBOURS, *GRAPHS.values()),
+    *(fmt.NEIGHBOURS, fmt.CONTENT, *GRAPHS, *GRAPHS.values()),
 )
 MODEL = "models/deepfm/1/model.onnx"
 
@@ -98,7 +99,7 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
 def test_a_bundle_may_have_no_more_than_it_must(tmp_path: Path) -> None:
     manifest = write_bundle(replace(random_parts(items=50), neighbours=None), tmp_path / "least")
     loaded = load(tmp_path / "least", spare=5)
-    assert {*manifest.files} == {*fmt.FILES, fmt.INDEX_GRAPH}
+    assert {*manifest.files} == {*fmt.FILES, fmt.INDEX.hnsw, fmt.INDEX.graph}
     assert (loaded.content, loaded.item_tower) == (None, None)
     assert loaded.neighbours.rows.shape == (0, 0)
 
@@ -135,7 +136,97 @@ def test_what_is_of_use_only_together_is_refused_alone(bundle: Path, name: str) 
     assert refusal(bundle).reason == f"files has no entry for {name}"
 
 
-@pytest.mark.parametrize("names", [fmt.TOGETHER[0], ()])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_an_index_must_be_there_for_whatever_has_vectors(bundle: Path, name: str) -> None:
+    manifest = json.loads((bundle / fmt.MANIFEST).read_text())
+    del manifest["files"][name]
+    (bundle / fmt.MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(bundle).reason == f"files has no entry for {name}"
+
+
+def test_an_index_of_another_kind_than_the_manifest_says_is_refused(bundle: Path) -> None:
+    reseal(bundle, index={"kind": "ivf", "lists": 3, "scanned": 10})
+    assert refusal(bundle).reason == "files names index.hnsw, but index.kind is ivf"
+
+
+def test_an_index_of_content_without_content_is_refused(bundle: Path) -> None:
+    (bundle / fmt.CONTENT).unlink()
+    reseal(bundle, content=None)
+    assert refusal(bundle).reason == "files names content.hnsw, but no content.npy"
+
+
+@pytest.fixture(scope="module")
+def with_lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose indices are inverted lists."""
+    directory = tmp_path_factory.mktemp("bundles") / "lists"
+    parts = full_parts(tmp_path_factory.mktemp("clip"))
+    write_bundle(replace(parts, index=fmt.IvfSpec(kind="ivf", lists=5, scanned=20)), directory)
+    return directory
+
+
+@pytest.mark.parametrize("spare", [0, 7])
+def test_inverted_lists_hold_every_item_of_a_bundle(with_lists: Path, spare: int) -> None:
+    loaded = load(with_lists, spare)
+    assert loaded.manifest.index == fmt.IvfSpec(kind="ivf", lists=5, scanned=20)
+    assert loaded.content is not None
+    for index, vectors in (
+        (loaded.index, loaded.vectors),
+        (loaded.content.index, loaded.content.vectors),
+    ):
+        assert isinstance(index, IvfIndex)
+        rows, _ = index.search(vectors[:1].copy(), 50, 50)
+        assert sorted(rows[0].tolist()) == list(range(50))
+
+
+def repeated_row(arrays: dict[str, np.ndarray]) -> None:
+    arrays["rows"][0] = arrays["rows"][1]
+
+
+def row_that_is_no_item(arrays: dict[str, np.ndarray]) -> None:
+    arrays["rows"][0] = 50
+
+
+def missing_rows(arrays: dict[str, np.ndarray]) -> None:
+    arrays["rows"] = arrays["rows"][:-1]
+    arrays["starts"] = np.minimum(arrays["starts"], 49)
+
+
+def other_vectors(arrays: dict[str, np.ndarray]) -> None:
+    arrays["pairing_id"] = np.array("0123456789abcdef")
+
+
+def no_starts(arrays: dict[str, np.ndarray]) -> None:
+    del arrays["starts"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (repeated_row, "is there twice"),
+        (row_that_is_no_item, "rows[0] is 50"),
+        (missing_rows, "holds 49 items, the manifest says 50"),
+        (other_vectors, "is of another vectors.npy"),
+        (no_starts, "lacks starts"),
+    ],
+)
+def test_lists_that_are_not_those_of_the_items_are_refused(
+    with_lists: Path,
+    tmp_path: Path,
+    spoil: Callable[[dict[str, np.ndarray]], None],
+    reason: str,
+) -> None:
+    bundle = Path(shutil.copytree(with_lists, tmp_path / "bundle"))
+    with np.load(bundle / fmt.INDEX.lists) as archive:
+        arrays = dict(archive)
+    spoil(arrays)
+    np.savez(bundle / fmt.INDEX.lists, **arrays)
+    reseal(bundle)
+    error = refusal(bundle)
+    assert error.file == fmt.INDEX.lists
+    assert reason in error.reason
+
+
+@pytest.mark.parametrize("names", [(fmt.CONTENT, *fmt.CONTENT_INDEX[:2]), ()])
 def test_content_without_its_specification_or_the_other_way_round_is_refused(
     bundle: Path, names: tuple[str, ...]
 ) -> None:

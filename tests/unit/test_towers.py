@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxruntime import InferenceSession
 
+from tamis_kernels import QueryTower
 from tamis_pipeline import towers, twotower
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.query_model import query_encoder
@@ -17,7 +18,8 @@ from tamis_pipeline.synthetic import random_parts
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_pipeline.windows import between, grouped, within
 from tamis_server.bundles.item_tower import ItemTower
-from tamis_server.bundles.query_tower import clock, encode
+from tamis_server.bundles.manifest import ENCODER_ARRAYS
+from tamis_server.bundles.query_tower import HEARD, clock, clock_at, encode
 from tamis_server.bundles.vocabulary import AttributeCodes, Vocabulary
 
 ITEMS, WIDTH = 40, 6
@@ -110,6 +112,26 @@ def test_queries_are_served_as_they_were_trained(
     heard = ((rows >= 0) & ~np.isin(kinds, [0, 7]))[:, kept].any(axis=1)
     np.testing.assert_allclose(served[heard], expected[heard], atol=1e-5)
     assert not served[~heard].any()
+
+
+@given(seed=st.integers(0, 1000), length=st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_one_user_is_served_by_the_kernel_as_many_are_in_numpy(
+    trained: twotower.Towers, seed: int, length: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-1, ITEMS, (1, length)).astype(np.int32)
+    kinds = rng.integers(0, 9, (1, length)).astype(np.uint8)
+    time = float(rng.uniform(0, 2e9))
+    expected = encode(trained.encoder, rows, kinds, clock(np.array([time])))[0]
+    arrays = {
+        name: np.ascontiguousarray(trained.encoder[name], np.float32) for name in ENCODER_ARRAYS
+    }
+    kernel = QueryTower(**arrays, heard=HEARD)
+    oldest_first = rows[0, ::-1].copy(), kinds[0, ::-1].copy()
+    np.testing.assert_allclose(
+        kernel.encode(*oldest_first, clock_at(time)), expected, rtol=0, atol=1e-5
+    )
 
 
 def test_new_items_are_served_as_training_places_items_it_never_met(

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tamis_kernels import DeepFM
+from tamis_kernels import DeepFM, DeepFMSide
 from tamis_server.bundles.manifest import FeatureSchema
 
 Float32 = npt.NDArray[np.float32]
@@ -41,13 +41,13 @@ class FactorisedDeepFM:
     def __init__(
         self, weights: Weights, schema: FeatureSchema, rows: int, precision: Precision = "f32"
     ) -> None:
-        self._user = _Side(weights, "user", [field.size for field in schema.user_fields])
-        self._item = _Side(weights, "item", [field.size for field in schema.item_fields])
+        b1 = weights["b1"].astype(np.float32)  # the user's part has it
+        self._user = _Side(weights, "user", [field.size for field in schema.user_fields], b1)
+        self._item = _Side(weights, "item", [field.size for field in schema.item_fields], 0 * b1)
         cell = np.float32 if precision == "f32" else np.float16
         h1, e = weights["b1"].shape[0], weights["item_embedding"].shape[1]
         hidden, factors = np.zeros((rows, h1), cell), np.zeros((rows, e), cell)
         self._tables = (hidden, factors, np.zeros(rows, np.float32))
-        self._b1 = weights["b1"].astype(np.float32)
         layers = {
             own: np.ascontiguousarray(weights[name], np.float32) for own, name in _LAYERS.items()
         }
@@ -68,7 +68,7 @@ class FactorisedDeepFM:
         dense float32[d]; cross float32[n, x]."""
         hidden, factors, bias = self._user.parts(fields[None, :], dense[None, :])
         return self._kernel.score(
-            hidden[0] + self._b1,
+            hidden[0],
             factors[0],
             float(bias[0]),
             rows,
@@ -77,22 +77,21 @@ class FactorisedDeepFM:
 
 
 class _Side:
-    """What one side (user or item) adds to the model's sums."""
+    """What one side (user or item) adds to the model's sums, from its fields."""
 
-    def __init__(self, weights: Weights, side: str, sizes: list[int]) -> None:
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        self._embedding: Float32 = weights[f"{side}_embedding"].astype(np.float32)
-        self._linear: Float32 = weights[f"{side}_linear"].astype(np.float32)
-        self._dense_linear: Float32 = weights[f"{side}_dense_linear"].astype(np.float32)
-        self._w1: Float32 = weights[f"w1_{side}"].astype(np.float32)
+    def __init__(self, weights: Weights, side: str, sizes: list[int], b1: Float32) -> None:
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+        arrays = {
+            "embedding": f"{side}_embedding",
+            "linear": f"{side}_linear",
+            "dense_linear": f"{side}_dense_linear",
+            "w1": f"w1_{side}",
+        }
+        floats = {
+            own: np.ascontiguousarray(weights[name], np.float32) for own, name in arrays.items()
+        }
+        self._kernel = DeepFMSide(**floats, b1=b1, fields=len(sizes))
 
     def parts(self, fields: Int32, dense: Float32) -> tuple[Float32, Float32, Float32]:
         """hidden float32[n, h1], factors float32[n, e] and bias float32[n] of n users or items."""
-        slots = fields + self._offsets
-        embedded = self._embedding[slots]  # [n, fields, e]
-        factors = embedded.sum(axis=1)
-        squares = np.square(embedded).sum(axis=(1, 2))
-        bias = (np.square(factors).sum(axis=1) - squares) / np.float32(2)
-        bias += self._linear[slots].sum(axis=1) + dense @ self._dense_linear
-        flat = embedded.reshape(embedded.shape[0], -1)
-        return np.concatenate([flat, dense], axis=1) @ self._w1, factors, bias
+        return self._kernel.parts(fields + self._offsets, dense)

@@ -1,13 +1,16 @@
 """Features of users and candidates: the one definition that training and serving share.
 
-NumPy only. ``fields`` are categorical (0 = unknown), ``dense`` are float32 of moderate scale.
+``fields`` are categorical (0 = unknown), ``dense`` are float32 of moderate scale.
 """
 
 from __future__ import annotations
 
+from math import log1p
+
 import numpy as np
 import numpy.typing as npt
 
+import tamis_kernels
 from tamis_server.bundles.manifest import FieldSpec
 from tamis_server.bundles.neighbours import Neighbours
 
@@ -91,18 +94,12 @@ def user_features(
     positive = is_positive(kinds)
     recent = rows[positive][-RECENT:]
     if recent.shape[0]:
-        values = item_fields[recent]
-        for column in range(width):
-            known = values[:, column]
-            known = known[known > 0]
-            if known.shape[0]:
-                # most frequent; ties go to the smaller value: stable across machines
-                fields[column] = int(np.bincount(known).argmax())
-        fields[width : 2 * width] = values[-1]
-        dense[2] = log_popularity[recent].mean()
-    dense[0] = np.log1p(rows.shape[0]) / 5.0
-    dense[1] = ages(times[-1:], now)[0]
-    dense[3] = positive.mean()
+        fields[:width] = tamis_kernels.most_frequent(item_fields, recent)
+        fields[width : 2 * width] = item_fields[recent[-1]]
+        dense[2] = log_popularity[recent].sum() / recent.shape[0]
+    dense[0] = log1p(rows.shape[0]) / 5.0
+    dense[1] = log1p(max(now - float(times[-1]), 0.0) / DAY) / 5.0  # as `ages`
+    dense[3] = np.count_nonzero(positive) / positive.shape[0]
     return fields, dense
 
 
@@ -119,14 +116,13 @@ def cross_features(
 
     vectors float32[items, d]; query float32[d] or None (cold user: 0); rows, kinds as above.
     """
-    taken = rows[is_positive(kinds)]
-    recent = taken[-RECENT:]
-    probes = np.zeros((len(CROSS), vectors.shape[1]), np.float32)
-    if query is not None:
-        probes[0] = query
-    if recent.shape[0]:
-        probes[1] = vectors[recent[-1]]
-        probes[2] = vectors[recent].mean(axis=0)
-    found: Float32 = vectors[candidates] @ probes.T
-    found[:, 3] = neighbours.towards(taken, candidates)
-    return found
+    return tamis_kernels.cross_features(
+        vectors,
+        candidates,
+        query,
+        rows[is_positive(kinds)],
+        RECENT,
+        neighbours.rows,
+        neighbours.weights,
+        neighbours.learnt_as,
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis_kernels import HnswGraph
+from tamis_kernels import HnswGraph, IvfIndex
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.domain.errors import BundleRejected
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Index = HnswGraph | IvfIndex
 _UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What items look and read like: vectors float32[rows, c], the graph over the bundle's own, and
+    """What items look and read like: vectors float32[rows, c], the index over the bundle's own, and
     the directory of the towers that made them, where the bundle has it."""
 
     spec: fmt.ContentSpec
     vectors: npt.NDArray[np.float32]
-    index: HnswGraph
+    index: Index
     clip: Path | None
 
 
@@ -44,7 +46,7 @@ class Bundle:
     items: pa.Table
     users: pa.Table
     vectors: npt.NDArray[np.float32]
-    index: HnswGraph
+    index: Index
     item_fields: npt.NDArray[np.int32]
     item_dense: npt.NDArray[np.float32]
     popularity: npt.NDArray[np.float32]
@@ -92,7 +94,7 @@ def load(directory: Path, spare: int = 0) -> Bundle:
         items=_table(directory, fmt.ITEMS),
         users=_table(directory, fmt.USERS),
         vectors=vectors,
-        index=_index(directory, (fmt.INDEX_GRAPH, fmt.INDEX), manifest, vectors),
+        index=_index(directory, fmt.INDEX, fmt.VECTORS, manifest, vectors),
         item_fields=features["item_fields"],
         item_dense=features["item_dense"],
         popularity=_array(directory, fmt.POPULARITY),
@@ -130,7 +132,7 @@ def _content(directory: Path, manifest: fmt.Manifest, spare: int) -> Content | N
     return Content(
         spec=manifest.content,
         vectors=vectors,
-        index=_index(directory, (fmt.CONTENT_GRAPH, fmt.CONTENT_INDEX), manifest, vectors),
+        index=_index(directory, fmt.CONTENT_INDEX, fmt.CONTENT, manifest, vectors),
         clip=directory / fmt.CLIP if manifest.has_clip else None,
     )
 
@@ -204,14 +206,28 @@ def _table(directory: Path, name: str) -> pa.Table:
 
 
 def _index(
-    directory: Path, names: tuple[str, ...], manifest: fmt.Manifest, vectors: npt.NDArray[Any]
-) -> HnswGraph:
-    """The graph over ``vectors``, which it checks to be the indexed ones; from the first of these
-    files that the bundle has."""
-    name = next(name for name in names if name in manifest.files)
+    directory: Path,
+    files: fmt.IndexFiles,
+    over: str,
+    manifest: fmt.Manifest,
+    vectors: npt.NDArray[Any],
+) -> Index:
+    """The index over ``vectors``, those of the file ``over``: a graph looks whether they are the
+    indexed ones, lists say of which file they were made."""
+    if manifest.index.kind == "ivf":
+        name = files.lists
+        arrays = _arrays(directory, name, ("centroids", "starts", "rows", "pairing_id"))
+        if str(arrays["pairing_id"]) != manifest.files[over].sha256[: fmt.PAIRING_DIGITS]:
+            raise BundleRejected(name, f"is of another {over}")
+        read: Callable[[], Index] = partial(
+            IvfIndex, arrays["centroids"], arrays["starts"], arrays["rows"], vectors
+        )
+    else:
+        name = files.graph if files.graph in manifest.files else files.hnsw
+        read = partial(HnswGraph, directory / name, vectors)
     try:
-        index = HnswGraph(directory / name, vectors)
-    except (OSError, ValueError, TypeError) as error:
+        index = read()
+    except (OSError, ValueError, TypeError, IndexError) as error:
         raise BundleRejected(name, str(error)) from None
     if index.size != manifest.items:
         raise BundleRejected(name, f"holds {index.size} items, the manifest says {manifest.items}")

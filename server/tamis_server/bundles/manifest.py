@@ -8,7 +8,6 @@ items.parquet       item_id, title, text, image: string; available: bool; create
                     seconds, null when unknown); one column per attribute (category: string,
                     tags: list<string>, number: float64, boolean: bool). Row order is row number.
 vectors.npy         float32[items, dim], unit length: the item tower's output
-index.hnsw          hnswlib, inner product space, label = row
 features.npz        item_fields int32[items, fields] (0 = unknown), item_dense float32[items, dense]
 popularity.npy      float32[items], decayed training count; 0 = never met
 encoder.npz         the query encoder's weights (see ``ENCODER_ARRAYS``)
@@ -22,11 +21,15 @@ Those are in every bundle. Others are there or not, as the file table says; a fi
 name is no part of the bundle and is never read:
 
 ==================  ================================================================================
+index.hnsw          hnswlib, inner product space, label = row. In bundles whose index is a graph
 index.graph         the graph of index.hnsw by row (``tamis_kernels.HnswGraph.save``): what a server
                     reads where it is there, in a fraction of the time
+index.ivf.npz       centroids float32[lists, dim], starts int64[lists + 1] and rows int32[items],
+                    those of a list together (``tamis_kernels.IvfIndex``). In bundles whose index is
+                    inverted lists
 content.npy         float32[items, c]: what CLIP makes of each item's text and picture, fused; unit
                     rows, a zero row where there was nothing to encode. With ``manifest.content``.
-content.hnsw        as index.hnsw, over content.npy; content.graph: as index.graph
+content.hnsw        as index.hnsw, over content.npy; content.graph and content.ivf.npz likewise
 clip/               the towers that made content.npy, for queries and new items (``bundles.clip``)
 item_tower.npz      places items that training did not meet (``bundles.item_tower``)
 vocabulary.json     what the item tower and the fields know of attributes and words
@@ -43,17 +46,17 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tamis_server.domain.errors import BundleRejected
 
 FORMAT_VERSION: Literal[2] = 2
+PAIRING_DIGITS = 16
 MANIFEST = "manifest.json"
 ITEMS = "items.parquet"
 VECTORS = "vectors.npy"
-INDEX = "index.hnsw"
 FEATURES = "features.npz"
 POPULARITY = "popularity.npy"
 ENCODER = "encoder.npz"
@@ -62,12 +65,20 @@ USERS = "users.parquet"
 EVALUATION = "evaluation.json"
 REPORT_TEXT = "report.md"
 REPORT_PAGE = "report.html"
-FILES = (ITEMS, VECTORS, INDEX, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
+FILES = (ITEMS, VECTORS, FEATURES, POPULARITY, ENCODER, RANKER, USERS, EVALUATION)
 
-INDEX_GRAPH = "index.graph"
+
+class IndexFiles(NamedTuple):
+    """Of an index: hnsw and graph where it is a graph, else lists."""
+
+    hnsw: str
+    graph: str
+    lists: str
+
+
+INDEX = IndexFiles("index.hnsw", "index.graph", "index.ivf.npz")
 CONTENT = "content.npy"
-CONTENT_INDEX = "content.hnsw"
-CONTENT_GRAPH = "content.graph"
+CONTENT_INDEX = IndexFiles("content.hnsw", "content.graph", "content.ivf.npz")
 CLIP = "clip"
 ITEM_TOWER = "item_tower.npz"
 VOCABULARY = "vocabulary.json"
@@ -84,12 +95,12 @@ CLIP_FILES = tuple(
     )
 )
 # What is of use only together: a bundle that has one of a group has all of it.
-TOGETHER = ((CONTENT, CONTENT_INDEX), CLIP_FILES, (ITEM_TOWER, VOCABULARY))
+TOGETHER = (CLIP_FILES, (ITEM_TOWER, VOCABULARY))
 _MODEL_FILE = re.compile(rf"{MODELS}(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 _OPTIONAL = frozenset(
     {
         *(name for group in TOGETHER for name in group),
-        *(INDEX_GRAPH, CONTENT_GRAPH, NEIGHBOURS, REPORT_TEXT, REPORT_PAGE),
+        *(*INDEX, CONTENT, *CONTENT_INDEX, NEIGHBOURS, REPORT_TEXT, REPORT_PAGE),
     }
 )
 
@@ -180,10 +191,24 @@ class Objective(_Strict):
     weight: float = Field(ge=0)
 
 
-class IndexSpec(_Strict):
-    m: int = Field(ge=2)
-    ef_construction: int = Field(ge=1)
-    ef_search: int = Field(ge=1)
+class HnswSpec(_Strict):
+    """A graph as hnswlib builds it. ef_search: the beam of a search for 100."""
+
+    kind: Literal["hnsw"] = "hnsw"
+    m: int = Field(16, ge=2)
+    ef_construction: int = Field(200, ge=1)
+    ef_search: int = Field(200, ge=1)
+
+
+class IvfSpec(_Strict):
+    """Inverted lists. scanned: eligible rows that a search for 100 looks at."""
+
+    kind: Literal["ivf"]
+    lists: int = Field(ge=1)
+    scanned: int = Field(ge=1)
+
+
+IndexSpec = HnswSpec | IvfSpec
 
 
 class ContentSpec(_Strict):
@@ -242,7 +267,7 @@ def digest(path: Path) -> str:
 
 def pairing_id(vectors: Path) -> str:
     """Ties encoder, index and ranker to the item vectors they were trained with."""
-    return digest(vectors)[:16]
+    return digest(vectors)[:PAIRING_DIGITS]
 
 
 def bundle_id(name: str, files: dict[str, FileEntry]) -> str:
@@ -257,6 +282,7 @@ def check_files(manifest: Manifest) -> None:
         if not _MODEL_FILE.fullmatch(name):
             raise BundleRejected(MANIFEST, f"files names {name!r}, which no bundle has")
     missing = [name for name in FILES if name not in files]
+    missing += _missing_of_indices(manifest)
     for group in TOGETHER:
         lacking = [name for name in group if name not in files]
         missing += lacking if len(lacking) < len(group) else []
@@ -266,6 +292,20 @@ def check_files(manifest: Manifest) -> None:
         raise BundleRejected(MANIFEST, f"content and {CONTENT} go together, one is missing")
     if manifest.has_clip and manifest.content is None:
         raise BundleRejected(MANIFEST, f"{CLIP}/ is there without {CONTENT}")
+
+
+def _missing_of_indices(manifest: Manifest) -> list[str]:
+    """What there should be of indices and is not. Raises BundleRejected for what should not be."""
+    files, kind, missing = manifest.files, manifest.index.kind, []
+    for names, wanted in ((INDEX, True), (CONTENT_INDEX, CONTENT in files)):
+        own = {"hnsw": (names.hnsw, names.graph), "ivf": (names.lists,)}[kind] if wanted else ()
+        foreign = [name for name in names if name in files and name not in own]
+        if foreign and wanted:
+            raise BundleRejected(MANIFEST, f"files names {foreign[0]}, but index.kind is {kind}")
+        if foreign:
+            raise BundleRejected(MANIFEST, f"files names {foreign[0]}, but no {CONTENT}")
+        missing += [own[0]] if own and own[0] not in files else []
+    return missing
 
 
 def read_manifest(directory: Path) -> Manifest:

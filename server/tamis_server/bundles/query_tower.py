@@ -1,13 +1,14 @@
-"""The query tower in NumPy: attention over the history, and a small residual MLP.
+"""The query tower: attention over the history, and a small residual MLP.
 
-The one definition for the server, for evaluation and for what the ranker learns from; training's
-own (``tamis_pipeline.towers``) is held to it by a test.
+``encode`` is the definition, many users at a time in NumPy: evaluation and what the ranker learns
+from use it. Training's own (``tamis_pipeline.towers``) and the kernel that serves one user
+(``tamis_kernels.QueryTower``) are held to it by tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,23 @@ UInt8 = npt.NDArray[np.uint8]
 
 HEARD = np.array([0, 1, 1, 1, 1, 1, 1, 0, 1], np.bool_)  # by EventKind: all but impressions
 HOURS, WEEKDAYS = 25, 8  # 0: not known
+Seconds = TypeVar("Seconds", int, npt.NDArray[np.int64])
 
 
 def clock(times: Float64) -> Int32:
     """int32[n, 2]: hour and weekday (UTC) of Unix seconds, as slots of ``context_table``."""
-    seconds = times.astype(np.int64)
-    hours = 1 + (seconds // 3600) % 24
-    days = 1 + (seconds // 86_400 + 3) % 7  # 1970-01-01 was a Thursday
-    return np.stack([hours, HOURS + days], axis=-1).astype(np.int32)
+    return np.stack(_slots(times.astype(np.int64)), axis=-1).astype(np.int32)
+
+
+def clock_at(time: float) -> Int32:
+    """int32[2]: ``clock`` of one moment."""
+    return np.array(_slots(int(time)), np.int32)
+
+
+def _slots(seconds: Seconds) -> tuple[Seconds, Seconds]:
+    hour = 1 + (seconds // 3600) % 24
+    day = 1 + (seconds // 86_400 + 3) % 7  # 1970-01-01 was a Thursday
+    return hour, HOURS + day
 
 
 def encode(

@@ -101,7 +101,7 @@ class Candidates:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
-    def take(self, positions: Positions | Mask) -> Candidates:
+    def take(self, positions: Positions | slice) -> Candidates:
         """The candidates at ``positions``, in that order."""
         return replace(
             self,

@@ -149,8 +149,8 @@ class CandidateFilter(Protocol):
     @property
     def name(self) -> str: ...
 
-    def keep(self, ctx: RequestContext, rows: Rows) -> Mask:
-        """bool[n]: True where the candidate stays."""
+    def keep(self, ctx: RequestContext, rows: Rows) -> Positions:
+        """int32[m]: the positions of the rows that stay, ascending."""
 
 
 class FeatureStore(Protocol):

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-
 from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import CandidateFilter
@@ -27,10 +25,10 @@ class Filtering:
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
         dropped: dict[str, int] = {}
         for candidate_filter in self.filters:
-            mask = candidate_filter.keep(ctx, batch.rows)
-            dropped[candidate_filter.name] = int(mask.shape[0] - mask.sum())
+            kept = candidate_filter.keep(ctx, batch.rows)
+            dropped[candidate_filter.name] = len(batch) - int(kept.shape[0])
             if dropped[candidate_filter.name]:
-                batch = batch.take(mask)
+                batch = batch.take(kept)
         affordable = max(self.quality.share(self.limit), min(2 * ctx.limit, self.limit))
         causes = batch.causes
         if affordable < min(len(batch), self.limit):
@@ -38,5 +36,5 @@ class Filtering:
             causes = (*causes, Cause(self.name, slow, DegradationLevel.FEWER_CANDIDATES))
         if len(batch) > affordable:
             dropped["over_limit"] = len(batch) - affordable
-            batch = batch.take(np.arange(affordable, dtype=np.int32))
+            batch = batch.take(slice(affordable))
         return replace(batch, counts=dropped, causes=causes)

@@ -33,6 +33,7 @@ class Way(StrEnum):
     EXACT = "exact"  # every allowed row is scored
     FILTERED = "filtered"  # the filter inside the graph search
     POST = "post"  # the graph search widened, then the filter
+    LISTS = "lists"  # inverted lists, each row that is near enough asked whether it is allowed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from tamis_kernels import bloom_test, select
-from tamis_server.domain.candidates import Mask, Rows
+from tamis_server.domain.candidates import Positions, Rows
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import Catalogue
 
@@ -19,12 +19,10 @@ class EligibleFilter:
 
     name: ClassVar[str] = "ineligible"
 
-    def keep(self, ctx: RequestContext, rows: Rows) -> Mask:
-        mask = np.ones(rows.shape[0], np.bool_)
-        if ctx.eligible is not None:
-            mask[:] = False
-            mask[select(ctx.eligible.bits, rows)] = True
-        return mask
+    def keep(self, ctx: RequestContext, rows: Rows) -> Positions:
+        if ctx.eligible is None:
+            return np.arange(rows.shape[0], dtype=np.int32)
+        return select(ctx.eligible.bits, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,15 @@ class SeenFilter:
     catalogue: Catalogue
     name: ClassVar[str] = "seen"
 
-    def keep(self, ctx: RequestContext, rows: Rows) -> Mask:
-        mask = np.ones(rows.shape[0], np.bool_)
-        if ctx.met is not None:
-            mask[select(ctx.met, rows)] = False
+    def keep(self, ctx: RequestContext, rows: Rows) -> Positions:
+        if ctx.met is None:
+            kept = np.arange(rows.shape[0], dtype=np.int32)
+        else:
+            kept = select(ctx.met, rows, wanted=False)
         if ctx.state.seen:
-            keys = self.catalogue.keys(rows)
+            keys = self.catalogue.keys(rows[kept])
+            met = np.zeros(keys.shape[0], np.bool_)
             for blocks in ctx.state.seen:
-                mask &= ~bloom_test(blocks, keys)
-        return mask
+                met |= bloom_test(blocks, keys)
+            kept = kept[~met]
+        return kept

@@ -15,7 +15,7 @@ from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.adapters.embedded.catalogue import BundleCatalogue
 from tamis_server.adapters.embedded.deepfm import NativeDeepFM
 from tamis_server.adapters.embedded.eligibility import AttributeEligibility
-from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.nearest import NearestItems
 from tamis_server.adapters.embedded.neighbourhood import Neighbourhood
 from tamis_server.adapters.embedded.sources import Ordered
 from tamis_server.bundles import features

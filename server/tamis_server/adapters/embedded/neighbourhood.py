@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis_server.adapters.embedded.hnsw import NearestItems
+from tamis_server.adapters.embedded.nearest import NearestItems
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Rows, Vectors
 from tamis_server.domain.ports import Item

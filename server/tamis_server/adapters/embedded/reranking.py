@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from tamis_kernels import mmr, top_k
+from tamis_kernels import dpp, mmr, top_k
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates, Positions
 from tamis_server.domain.context import RequestContext
 
+_METHODS = {"mmr": mmr, "dpp": dpp}
 
-class MaximalMarginalRelevance:
-    """MMR (Carbonell, Goldstein, SIGIR 1998) over the best of the ranked candidates.
+
+class Diversity:
+    """A diverse slate of the best of the ranked candidates, by one of the methods of the kernels.
 
     Relevance is the score brought to 0..1 over the pool, so that ``trade_off`` means the same for
     every ranker: 1 is pure relevance, 0 pure diversity. The pool (``pool`` times the slate) bounds
     the relevance that may be given up.
     """
 
-    def __init__(self, bundle: Bundle, *, trade_off: float, pool: int) -> None:
+    def __init__(
+        self, bundle: Bundle, *, method: Literal["mmr", "dpp"], trade_off: float, pool: int
+    ) -> None:
         self._vectors = bundle.vectors
+        self._pick = _METHODS[method]
         self._trade_off = trade_off
         self._pool = pool
 
@@ -32,6 +39,8 @@ class MaximalMarginalRelevance:
         low = scores.min(initial=np.inf, where=finite)
         span = scores.max(initial=-np.inf, where=finite) - low
         scaled = (scores - low) / span if span > 0 else np.ones_like(scores)
-        relevance = np.where(finite, scaled, np.float32(np.nan))  # MMR takes NaN last
-        picked = mmr(self._vectors, candidates.rows[best], relevance, ctx.limit, self._trade_off)
-        return best[picked]
+        relevance = np.where(finite, scaled, np.float32(np.nan))  # NaN is picked last
+        rows = candidates.rows[best]
+        picked: Positions = self._pick(self._vectors, rows, relevance, ctx.limit, self._trade_off)
+        chosen: Positions = best[picked]
+        return chosen

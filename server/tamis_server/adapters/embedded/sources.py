@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from tamis_kernels import select, top_k
+from tamis_kernels import best_of, select, top_k
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.loader import Bundle
 from tamis_server.bundles.neighbours import Neighbours
@@ -133,13 +133,15 @@ class Ordered:
         while found < wanted and start < self._rows.shape[0]:
             part, values = self._rows[start : start + span], self._scores[start : start + span]
             for candidate_filter in self._filters:
-                mask = candidate_filter.keep(ctx, part)
-                if not mask.all():
-                    part, values = part[mask], values[mask]
+                kept = candidate_filter.keep(ctx, part)
+                if kept.shape[0] < part.shape[0]:
+                    part, values = part[kept], values[kept]
             rows.append(part[: wanted - found])
             scores.append(values[: wanted - found])
             found += int(rows[-1].shape[0])
             start, span = start + span, span * 4
+        if len(rows) == 1:
+            return Scored(rows[0], scores[0])
         return Scored(np.concatenate(rows), np.concatenate(scores)) if rows else NOTHING
 
 
@@ -180,11 +182,7 @@ def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) ->
     if not probes.shape[0]:
         return NOTHING
     found = nearest.search(probes, quota // probes.shape[0] + 1, ctx.eligible)
-    rows = np.concatenate([scored.rows for scored in found])
-    scores = np.concatenate([scored.scores for scored in found])
-    # best first over all anchors; an item near two of them counts by its better score
-    order = np.lexsort((rows, -scores))
-    _, first = np.unique(rows[order], return_index=True)
-    order = order[np.sort(first)]
-    order = order[~np.isin(rows[order], anchors)]
-    return Scored(rows[order], scores[order])
+    rows = [np.ascontiguousarray(scored.rows) for scored in found]
+    scores = [np.ascontiguousarray(scored.scores) for scored in found]
+    # an item near two anchors counts by its better score
+    return Scored(*best_of(rows, scores, anchors))

@@ -1,4 +1,4 @@
-"""Sums of item-to-item weights, against dictionaries."""
+"""What a user took to: sums of item-to-item weights against dictionaries, features against sums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.kernel_arrays import unaligned
-from tamis_kernels import affine_rows, affinities
+from tamis_kernels import affine_rows, affinities, cross_features, most_frequent
 
 ITEMS = 70
 
@@ -103,3 +103,73 @@ def test_wrong_arguments_are_refused_by_name() -> None:
         affine_rows(rows, weights, some.astype(np.int64))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="asked: dtype int32 is needed, got float64"):
         affinities(rows, weights, some, np.zeros(1))  # type: ignore[arg-type]
+
+
+@given(
+    values=st.lists(st.tuples(st.integers(-2, 6), st.integers(0, 3)), min_size=1, max_size=30),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_the_most_frequent_value_of_each_column_is_found(
+    values: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    rows = data.draw(st.lists(st.integers(0, len(values) - 1), max_size=40))
+    expected = []
+    for column in range(2):
+        chosen = [values[row][column] for row in rows if values[row][column] > 0]
+        expected.append(min(chosen, key=lambda value: (-chosen.count(value), value), default=0))
+    table = np.array(values, np.int32).reshape(-1, 2)
+    found = most_frequent(table, np.array(rows, np.int32))
+    assert found.dtype == np.int32
+    assert found.tolist() == expected
+
+
+def test_the_most_frequent_of_a_row_outside_the_table_is_refused() -> None:
+    with pytest.raises(IndexError, match=r"rows\[0\] is 2, allowed are 0 to 1"):
+        most_frequent(np.zeros((2, 3), np.int32), np.array([2], np.int32))
+
+
+@pytest.mark.parametrize("dims", [0, 1, 17, 64])
+@pytest.mark.parametrize("events", [0, 1, 3, 30])
+@pytest.mark.parametrize("known", [False, True])
+def test_candidates_are_compared_with_the_query_and_what_was_taken(
+    dims: int, events: int, known: bool
+) -> None:
+    rng = np.random.default_rng(events)
+    rows, weights = table(6, 5)
+    spare = ITEMS + 4
+    vectors = rng.normal(size=(spare, dims)).astype(np.float32)
+    learnt_as = rng.integers(-1, ITEMS + 2, spare).astype(np.int32) if known else None
+    query = rng.normal(size=dims).astype(np.float32) if known else None
+    taken = rng.integers(0, spare, events).astype(np.int32)
+    asked = rng.integers(0, spare, 50).astype(np.int32)
+    cross = cross_features(vectors, asked, query, taken, 7, rows, weights, learnt_as)
+    assert (cross.dtype, cross.shape) == (np.float32, (50, 4))
+    candidates = vectors[asked].astype(np.float64)
+    probes = np.zeros((3, dims))
+    if query is not None:
+        probes[0] = query
+    if events:
+        probes[1], probes[2] = vectors[taken[-1]], vectors[taken[-7:]].mean(axis=0)
+    np.testing.assert_allclose(cross[:, :3], candidates @ probes.T, rtol=1e-4, atol=1e-5)
+    of = learnt_as if learnt_as is not None else np.arange(spare, dtype=np.int32)
+    sums = expected(rows, weights, of[taken].tolist())
+    assert cross[:, 3].tolist() == [sums.get(row, 0.0) for row in of[asked].tolist()]
+    again = cross_features(unaligned(vectors), asked, query, taken, 7, rows, weights, learnt_as)
+    assert (again == cross).all()
+
+
+def test_wrong_arguments_of_cross_features_are_refused_by_name() -> None:
+    rows, weights = table(7, 3)
+    vectors, some = np.zeros((ITEMS, 4), np.float32), np.zeros(2, np.int32)
+    outside = np.array([0, ITEMS], np.int32)
+    with pytest.raises(IndexError, match=r"rows\[1\] is 70, allowed are 0 to 69"):
+        cross_features(vectors, outside, None, some, 1, rows, weights, None)
+    with pytest.raises(IndexError, match=r"taken\[1\] is 70, allowed are 0 to 69"):
+        cross_features(vectors, some, None, outside, 1, rows, weights, None)
+    with pytest.raises(ValueError, match="query: axis 0 must have 4 entries, got 3"):
+        cross_features(vectors, some, np.zeros(3, np.float32), some, 1, rows, weights, None)
+    with pytest.raises(ValueError, match="learnt_as: at least 70 entries are needed, got 2"):
+        cross_features(vectors, some, None, some, 1, rows, weights, some)
+    with pytest.raises(ValueError, match="near_weights: axis 1 must have 3 entries, got 2"):
+        cross_features(vectors, some, None, some, 1, rows, weights[:, :2].copy(), None)

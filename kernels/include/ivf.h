@@ -1,0 +1,75 @@
+// Search in inverted lists (IVF: Jégou, Douze, Schmid, TPAMI 2011): rows are kept in lists, each
+// around a centroid, and a query looks into those whose centroids are nearest to it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "buffer.h"
+#include "level.h"
+
+namespace tamis {
+
+constexpr std::size_t kBlockRows = 16;  // rows whose codes lie together: a register of products
+
+// Codes of rows in blocks, [blocks][width / 4][kBlockRows][4]: four dimensions of sixteen rows to a
+// cache line, so that products of sixteen rows fill a register without adding across it.
+struct BlockCodes {
+    const std::uint8_t* codes;
+    std::size_t groups;  // of four dimensions
+
+    const std::uint8_t* block(std::size_t index) const {
+        return codes + index * groups * 4 * kBlockRows;
+    }
+};
+
+// Codes of a query, -127 to 127, and the same by pairs of 16 bits: of each group of four dimensions
+// the even ones, then the odd.
+struct IvfQuery {
+    const std::int8_t* codes;
+    const std::int16_t* pairs;
+};
+
+// Of one query, the rows that can be among the best. `least` is the product that a row must reach.
+struct IvfHits {
+    std::uint64_t* entries;  // 2^31 - 1 less the product of codes, row: ascending is best first
+    std::size_t count;
+    std::size_t seen;  // allowed rows so far, near or not
+    std::int32_t least;
+};
+
+class IvfIndex {
+public:
+    // Centroids [lists][dims]; list l is rows[starts[l]] to rows[starts[l + 1] - 1], each a row of
+    // `vectors` [count][dims], which may be unaligned and must outlive the index. `starts` has
+    // lists + 1 entries, ascends from 0; rows are in range and none comes twice.
+    IvfIndex(const float* centroids, std::size_t lists, const std::int64_t* starts,
+             const std::int32_t* rows, const float* vectors, std::size_t dims);
+
+    std::size_t size() const { return size_; }
+    std::size_t lists() const { return lists_; }
+    std::size_t dims() const { return dims_; }
+    std::size_t words() const { return words_; }  // of bits that allow rows
+
+    // The best k allowed rows of each query [count][dims], filled up with -1 and -inf, of those in
+    // the nearest lists that hold `scanned` allowed rows. `allowed` has words() words or is
+    // null. Thread safe.
+    void search(const float* queries, std::size_t count, std::size_t k, std::size_t scanned,
+                const std::uint64_t* allowed, std::int32_t* rows, float* scores) const;
+
+private:
+    void fetch(std::size_t list) const;
+    std::size_t list_rows(std::size_t list) const {
+        return static_cast<std::size_t>(starts_[list + 1] - starts_[list]);
+    }
+
+    std::size_t lists_, dims_, groups_, size_, words_;
+    const float* vectors_;
+    Level level_;
+    std::vector<std::int64_t> starts_;
+    std::vector<std::size_t> first_block_;  // [lists + 1]
+    Buffer centroid_codes_, codes_, rows_;  // rows: int32 [blocks][kBlockRows], -1 where there is none
+};
+
+}  // namespace tamis

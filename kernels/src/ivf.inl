@@ -1,0 +1,127 @@
+// Products of blocks of codes with a query's: whole numbers, so levels agree.
+
+// Products of sixteen rows.
+struct Sums {
+    std::int32_t of[kBlockRows];
+};
+
+inline std::int32_t load_four(const void* from) {
+    std::int32_t bytes;
+    std::memcpy(&bytes, from, sizeof bytes);
+    return bytes;
+}
+
+inline Sums products_of(const BlockCodes& table, std::size_t block, const IvfQuery& query) {
+    const std::uint8_t* from = table.block(block);
+    Sums sums{};
+#if TAMIS_TIER == 2
+    // four chains, each waiting for itself; memory is read in its order, which it is fastest at
+    __m512i chain[4] = {};
+    const auto add = [&](std::size_t g, __m512i& sum) {
+        const __m512i four = _mm512_set1_epi32(load_four(query.codes + g * 4));
+        sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(from + g * kBlockRows * 4), four);
+    };
+    std::size_t g = 0;
+    for (; g + 4 <= table.groups; g += 4)
+#pragma GCC unroll 4
+        for (std::size_t c = 0; c < 4; ++c) add(g + c, chain[c]);
+    for (; g < table.groups; ++g) add(g, chain[0]);
+    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(chain[0], chain[1]),
+                                         _mm512_add_epi32(chain[2], chain[3]));
+    _mm512_storeu_si512(sums.of, sum);
+#elif TAMIS_TIER == 1  // by 16 bits: products of 8 would saturate
+    const __m256i low = _mm256_set1_epi16(0xff);
+    __m256i sum[2] = {};
+    for (std::size_t g = 0; g < table.groups; ++g, from += kBlockRows * 4) {
+        const __m256i even = _mm256_set1_epi32(load_four(query.pairs + g * 4));
+        const __m256i odd = _mm256_set1_epi32(load_four(query.pairs + g * 4 + 2));
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+            const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from) + half);
+            const __m256i evens = _mm256_madd_epi16(_mm256_and_si256(codes, low), even);
+            const __m256i odds = _mm256_madd_epi16(_mm256_srli_epi16(codes, 8), odd);
+            sum[half] = _mm256_add_epi32(sum[half], _mm256_add_epi32(evens, odds));
+        }
+    }
+    std::memcpy(sums.of, sum, sizeof sum);
+#else
+    for (std::size_t g = 0; g < table.groups; ++g)
+        for (std::size_t r = 0; r < kBlockRows; ++r, from += 4)
+            for (std::size_t d = 0; d < 4; ++d) sums.of[r] += from[d] * query.codes[g * 4 + d];
+#endif
+    return sums;
+}
+
+// A bit for each of sixteen rows that is one, and allowed.
+inline std::uint32_t allowed_of(const std::int32_t* rows, const std::uint64_t* allowed) {
+#if TAMIS_TIER == 2
+    const __m512i row = _mm512_loadu_si512(rows);
+    const __mmask16 there = _mm512_cmpge_epi32_mask(row, _mm512_setzero_si512());
+    if (allowed == nullptr) return there;
+    const __m512i word = _mm512_mask_i32gather_epi32(
+        _mm512_setzero_si512(), there, _mm512_maskz_srli_epi32(there, row, 5), allowed, 4);
+    const __m512i bit = _mm512_maskz_sllv_epi32(
+        there, _mm512_set1_epi32(1), _mm512_and_si512(row, _mm512_set1_epi32(31)));
+    return _mm512_mask_test_epi32_mask(there, word, bit);
+#else
+    std::uint32_t bits = 0;
+    for (std::size_t r = 0; r < kBlockRows; ++r) {
+        const auto at = static_cast<std::size_t>(rows[r] < 0 ? 0 : rows[r]);
+        const std::uint64_t is = allowed == nullptr ? 1 : allowed[at / 64] >> at % 64 & 1;
+        bits |= static_cast<std::uint32_t>(is & (rows[r] >= 0)) << r;
+    }
+    return bits;
+#endif
+}
+
+// Adds those of the rows with bits that reach hits.least.
+inline void take(const Sums& sums, const std::int32_t* rows, std::uint32_t bits, IvfHits& hits) {
+#if TAMIS_TIER == 2
+    const __m512i sum = _mm512_loadu_si512(sums.of);
+    const __mmask16 kept = _mm512_mask_cmpge_epi32_mask(static_cast<__mmask16>(bits), sum,
+                                                        _mm512_set1_epi32(hits.least));
+    if (kept == 0) return;
+    // row and key interleave to entries
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i last =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    const __m512i key = _mm512_maskz_compress_epi32(
+        kept, _mm512_sub_epi32(_mm512_set1_epi32(0x7fffffff), sum));
+    const __m512i row = _mm512_maskz_compress_epi32(kept, _mm512_loadu_si512(rows));
+    std::uint64_t* to = hits.entries + hits.count;
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi32(row, first, key));
+    _mm512_storeu_si512(to + 8, _mm512_permutex2var_epi32(row, last, key));
+    hits.count += static_cast<std::size_t>(__builtin_popcount(kept));
+#else
+    for (; bits != 0; bits &= bits - 1) {
+        const auto r = static_cast<std::size_t>(__builtin_ctz(bits));
+        hits.entries[hits.count] =
+            std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(sums.of[r])} << 32 |
+            static_cast<std::uint32_t>(rows[r]);
+        hits.count += sums.of[r] >= hits.least;  // written always, kept by the increment
+    }
+#endif
+}
+
+// The products of `count` blocks with a query.
+void block_products(const BlockCodes& table, std::size_t count, const IvfQuery& query,
+                    std::int32_t* products) {
+    for (std::size_t block = 0; block < count; ++block) {
+        const Sums sums = products_of(table, block, query);
+        std::memcpy(products + block * kBlockRows, sums.of, sizeof sums.of);
+    }
+}
+
+// Adds the allowed rows of blocks `first` to `last` that reach hits.least to the hits, which have
+// room for all of them and one block more. `rows` is [blocks][kBlockRows], `allowed` a bit a row, or
+// null: all are.
+void scan_list(const BlockCodes& table, std::size_t first, std::size_t last,
+               const std::int32_t* rows, const std::uint64_t* allowed, const IvfQuery& query,
+               IvfHits& hits) {
+    for (std::size_t block = first; block < last; ++block) {
+        const std::int32_t* own = rows + block * kBlockRows;
+        const std::uint32_t bits = allowed_of(own, allowed);
+        hits.seen += static_cast<std::size_t>(__builtin_popcount(bits));
+        if (bits != 0) take(products_of(table, block, query), own, bits, hits);
+    }
+}

@@ -1,0 +1,104 @@
+"""What a user took to, and how near candidates are to it, in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis_kernels.arguments import check, check_length, check_rows
+
+
+def _affinity_sums(
+    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """By row, and the distinct rows of the history."""
+    check("rows", rows, np.int32, 2)
+    check("weights", weights, np.float32, 2)
+    check("history", history, np.int32, 1)
+    check_length("weights", weights, len(rows))
+    check_length("weights", weights, rows.shape[1], axis=1)
+    met = np.unique(history[_inside(history, len(rows))])
+    near = rows[met].ravel()
+    named = _inside(near, len(rows))
+    sums = np.bincount(near[named], weights[met].ravel()[named], minlength=len(rows))
+    return sums.astype(np.float64), met
+
+
+def _inside(rows: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    return (rows >= 0) & (rows < count)
+
+
+def affinities(
+    rows: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    history: NDArray[np.int32],
+    asked: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    sums, _ = _affinity_sums(rows, weights, history)
+    check("asked", asked, np.int32, 1)
+    found = np.zeros(len(asked), np.float32)
+    known = _inside(asked, len(rows))
+    found[known] = sums[asked[known]]
+    return found
+
+
+def affine_rows(
+    rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    sums, met = _affinity_sums(rows, weights, history)
+    sums[met] = 0
+    found = np.flatnonzero(sums > 0).astype(np.int32)
+    return found, sums[found].astype(np.float32)
+
+
+def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    check("values", values, np.int32, 2)
+    check("rows", rows, np.int32, 1)
+    check_rows(rows, len(values))
+    modes = np.zeros(values.shape[1], np.int32)
+    for column in range(values.shape[1]):
+        chosen = values[rows, column]
+        numbers, counts = np.unique(chosen[chosen > 0], return_counts=True)
+        if len(numbers):
+            modes[column] = numbers[counts.argmax()]
+    return modes
+
+
+def cross_features(
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    query: NDArray[np.float32] | None,
+    taken: NDArray[np.int32],
+    recent: int,
+    near_rows: NDArray[np.int32],
+    near_weights: NDArray[np.float32],
+    learnt_as: NDArray[np.int32] | None,
+) -> NDArray[np.float32]:
+    check("vectors", vectors, np.float32, 2)
+    check("rows", rows, np.int32, 1)
+    check("taken", taken, np.int32, 1)
+    check("near_rows", near_rows, np.int32, 2)
+    check("near_weights", near_weights, np.float32, 2)
+    check_length("near_weights", near_weights, len(near_rows))
+    check_length("near_weights", near_weights, near_rows.shape[1], axis=1)
+    probes = np.zeros((3, vectors.shape[1]), np.float32)
+    if query is not None:
+        check("query", query, np.float32, 1)
+        check_length("query", query, vectors.shape[1])
+        probes[0] = query
+    if learnt_as is not None:
+        check("learnt_as", learnt_as, np.int32, 1)
+        if len(learnt_as) < len(vectors):
+            raise ValueError(
+                f"learnt_as: at least {len(vectors)} entries are needed, got {len(learnt_as)}"
+            )
+    check_rows(rows, len(vectors))
+    check_rows(taken, len(vectors), "taken")
+    last = taken[len(taken) - min(recent, len(taken)) :]
+    if len(last):
+        probes[1] = vectors[last[-1]]
+        probes[2] = vectors[last].mean(axis=0)
+    history, asked = (taken, rows) if learnt_as is None else (learnt_as[taken], learnt_as[rows])
+    weighed = affinities(near_rows, near_weights, history, asked)
+    products = np.einsum("md,qd->mq", vectors[rows], probes)
+    return np.concatenate([products, weighed[:, None]], axis=1)

@@ -1,0 +1,229 @@
+"""The index over item vectors: a graph, inverted lists, or whichever of the two is the faster."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Protocol
+
+import hnswlib
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from tamis_kernels import HnswGraph, IvfIndex, scan
+from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles import query_tower
+
+Float32 = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
+Search = Callable[[Float32], Rows]
+_K = 100  # results that recall and time are measured at
+_QUERIES = 200  # that both are measured with
+_LISTS = 3.2  # times the square root of the items
+_ROUNDS = 8  # of k-means
+_LEARNT_FROM = 64  # rows for each list
+_AT_ONCE = 8192
+_STEP = 1.25  # from one effort to the next
+
+
+class AutoIndex(BaseModel):
+    """Both are built, and the one is kept that reaches ``recall`` of the nearest 100 sooner."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["auto"]
+    recall: float = Field(0.95, gt=0, lt=1)
+
+
+class Built(Protocol):
+    """An index in memory."""
+
+    @property
+    def spec(self) -> fmt.IndexSpec: ...
+
+    def save(self, directory: Path, files: fmt.IndexFiles, pairing: str) -> None:
+        """Write its files. pairing: what the bundle says of the vectors' file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """hnswlib's, label = row."""
+
+    spec: fmt.HnswSpec
+    vectors: Float32
+    index: hnswlib.Index
+
+    def save(self, directory: Path, files: fmt.IndexFiles, pairing: str) -> None:
+        """As hnswlib's file, and as the graph that servers read."""
+        self.index.save_index(str(directory / files.hnsw))
+        HnswGraph(directory / files.hnsw, self.vectors).save(directory / files.graph)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """centroids float32[lists, d]; list i is rows[starts[i]:starts[i + 1]] of int32[n]."""
+
+    spec: fmt.IvfSpec
+    centroids: Float32
+    starts: npt.NDArray[np.int64]
+    rows: Rows
+
+    def save(self, directory: Path, files: fmt.IndexFiles, pairing: str) -> None:
+        np.savez(
+            directory / files.lists,
+            centroids=self.centroids,
+            starts=self.starts,
+            rows=self.rows,
+            pairing_id=np.array(pairing),
+        )
+
+
+def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> Built:
+    """An index over unit vectors float32[n, d]; the same seed, the same index."""
+    if isinstance(spec, fmt.IvfSpec):
+        return _lists(vectors, spec, seed)
+    return _graph(vectors, spec, seed)
+
+
+def _graph(vectors: Float32, spec: fmt.HnswSpec, seed: int) -> Graph:
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(
+        max_elements=vectors.shape[0],
+        ef_construction=spec.ef_construction,
+        M=spec.m,
+        random_seed=seed,
+    )
+    # one thread, so that a seed decides it
+    index.add_items(vectors, np.arange(vectors.shape[0]), num_threads=1)
+    return Graph(spec, vectors, index)
+
+
+def _lists(vectors: Float32, spec: fmt.IvfSpec, seed: int) -> Lists:
+    """By spherical k-means (Dhillon, Modha, Machine Learning 2001) over a sample of the rows."""
+    rng = np.random.default_rng((seed, 3))
+    count = min(spec.lists, vectors.shape[0])
+    sample = vectors[np.sort(rng.permutation(vectors.shape[0])[: count * _LEARNT_FROM])]
+    centroids = sample[rng.permutation(sample.shape[0])[:count]].copy()
+    for _ in range(_ROUNDS):
+        nearest = _assigned(sample, centroids)
+        order = np.argsort(nearest, kind="stable")
+        held, first = np.unique(nearest[order], return_index=True)
+        centroids[held] = np.add.reduceat(sample[order], first)  # a list that holds none stays
+        lengths = np.linalg.norm(centroids, axis=1, keepdims=True)
+        centroids /= np.maximum(lengths, np.float32(1e-9))
+    nearest = _assigned(vectors, centroids)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(nearest, minlength=count))])
+    rows = np.argsort(nearest, kind="stable").astype(np.int32)
+    return Lists(spec, centroids, starts.astype(np.int64), rows)
+
+
+def _assigned(vectors: Float32, centroids: Float32) -> npt.NDArray[np.intp]:
+    parts = range(0, vectors.shape[0], _AT_ONCE)
+    return np.concatenate(
+        [np.argmax(vectors[at : at + _AT_ONCE] @ centroids.T, axis=1) for at in parts]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an index does at the least effort that reaches the recall, or at its most."""
+
+    built: Built
+    recall: float
+    us: float
+
+    def __str__(self) -> str:
+        return f"{self.built.spec!r}: recall@{_K} {self.recall:.3f}, {self.us:.0f} us a query"
+
+
+def faster(
+    vectors: Float32, queries: Float32, wanted: AutoIndex, seed: int
+) -> tuple[Measured, Measured]:
+    """Both indices, measured with queries float32[q, d]; first the one that reaches the recall
+    sooner, or comes nearer to it where neither does."""
+    exact, _ = scan(vectors, None, queries, min(_K, vectors.shape[0]))
+    graph, lists = (
+        _least_effort(attempts, queries, exact, wanted.recall)
+        for attempts in (_graphs(vectors, seed), _inverted(vectors, seed))
+    )
+    enough = [each for each in (graph, lists) if each.recall >= wanted.recall]
+    if enough:
+        best = min(enough, key=lambda each: each.us)
+    else:
+        best = max(graph, lists, key=lambda each: each.recall)
+    return best, lists if best is graph else graph
+
+
+def _least_effort(
+    attempts: Iterator[tuple[Built, Search]], queries: Float32, exact: Rows, recall: float
+) -> Measured:
+    tried: list[Measured] = []
+    for built, search in attempts:
+        times, shares = [], []
+        for query, wanted in zip(queries, exact, strict=True):
+            start = time.perf_counter()
+            found = search(query[None, :])
+            times.append(time.perf_counter() - start)
+            shares.append(np.intersect1d(found, wanted).shape[0] / wanted.shape[0])
+        tried.append(Measured(built, statistics.mean(shares), statistics.median(times) * 1e6))
+        if tried[-1].recall >= recall:
+            break
+    return tried[-1]
+
+
+def _graphs(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
+    spec = fmt.HnswSpec()
+    built = _graph(vectors, spec, seed)
+    with TemporaryDirectory() as directory:
+        built.save(Path(directory), fmt.INDEX, "")
+        graph = HnswGraph(Path(directory) / fmt.INDEX.graph, vectors)
+        for ef in _efforts(_K // 2, vectors.shape[0]):
+            yield (
+                replace(built, spec=spec.model_copy(update={"ef_search": ef})),
+                lambda query, ef=ef: graph.search(query, _K, ef)[0],  # type: ignore[misc]
+            )
+
+
+def _inverted(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
+    items = vectors.shape[0]
+    lists = max(1, min(items // 16, round(_LISTS * math.sqrt(items))))
+    spec = fmt.IvfSpec(kind="ivf", lists=lists, scanned=1)
+    built = _lists(vectors, spec, seed)
+    index = IvfIndex(built.centroids, built.starts, built.rows, vectors)
+    for scanned in _efforts(4 * _K, items):
+        yield (
+            replace(built, spec=spec.model_copy(update={"scanned": scanned})),
+            lambda query, scanned=scanned: index.search(query, _K, scanned)[0],  # type: ignore[misc]
+        )
+
+
+def _efforts(least: int, most: int) -> Iterator[int]:
+    effort = min(least, most)
+    while effort < most:
+        yield effort
+        effort = math.ceil(effort * _STEP)
+    yield most
+
+
+def queries_of(
+    users: pa.Table, encoder: Mapping[str, npt.NDArray[Any]], as_of: float, seed: int
+) -> Float32:
+    """What some of a bundle's users would be asked for with: float32[q, d], unit length."""
+    told = np.flatnonzero(pc.list_value_length(users.column("rows")).to_numpy() > 0)
+    some = np.random.default_rng((seed, 4)).permutation(told)[:_QUERIES]
+    found = [np.empty((0, encoder["b2"].shape[0]), np.float32)]
+    for user in some.tolist():
+        rows = np.array(users.column("rows")[user].as_py(), np.int32)[None, ::-1]
+        kinds = np.array(users.column("kinds")[user].as_py(), np.uint8)[None, ::-1]
+        found.append(query_tower.encode(encoder, rows, kinds, query_tower.clock(np.array([as_of]))))
+    queries = np.concatenate(found)
+    known: Float32 = queries[queries.any(axis=1)]
+    return known
