@@ -21,15 +21,50 @@ inline std::size_t best_of(const float* value, const SlateWork& work, const Slat
     return best;
 }
 
+inline Quad load_quad(const float* from) {
+    Quad quad;
+    std::memcpy(&quad, from, sizeof quad);
+    return quad;
+}
+
+// Four candidates into four lanes: to[d][lane] = from[lane][d], four dimensions at a time.
+inline void transpose_four(const float* const* from, std::size_t dims, float* to) {
+    std::size_t d = 0;
+    for (; d + 4 <= dims; d += 4) {
+        const Quad a = load_quad(from[0] + d), b = load_quad(from[1] + d);
+        const Quad c = load_quad(from[2] + d), e = load_quad(from[3] + d);
+        const Quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+        const Quad ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+        const Quad ce = __builtin_shufflevector(c, e, 0, 4, 1, 5);
+        const Quad ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
+        const Quad out[4] = {__builtin_shufflevector(ab, ce, 0, 1, 4, 5),
+                             __builtin_shufflevector(ab, ce, 2, 3, 6, 7),
+                             __builtin_shufflevector(ab_high, ce_high, 0, 1, 4, 5),
+                             __builtin_shufflevector(ab_high, ce_high, 2, 3, 6, 7)};
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < 4; ++i) std::memcpy(to + (d + i) * kWidth, &out[i], sizeof out[i]);
+    }
+    for (; d < dims; ++d)
+        for (std::size_t lane = 0; lane < 4; ++lane) to[d * kWidth + lane] = load_one(from[lane] + d);
+}
+
 inline void transpose(const SlateWork& work, const SlateCandidates& c) {
-    for (std::size_t i = 0; i < work.padded; ++i) {
-        float* to = work.packed + i / kWidth * kWidth * c.dims + i % kWidth;
-        if (i >= c.count) {
-            for (std::size_t d = 0; d < c.dims; ++d) to[d * kWidth] = 0;
-            continue;
+    constexpr std::size_t kAhead = 16;  // rows come from memory: fetched while others are laid out
+    const auto row = [&](std::size_t i) {
+        return c.vectors + static_cast<std::size_t>(c.rows[i]) * c.dims;
+    };
+    const auto fetch = [&](std::size_t i) {
+        for (std::size_t d = 0; i < c.count && d < c.dims; d += 16) __builtin_prefetch(row(i) + d);
+    };
+    std::memset(work.pick, 0, c.dims * sizeof(float));  // what stands behind the last
+    for (std::size_t i = 0; i < kAhead; ++i) fetch(i);
+    for (std::size_t i = 0; i < work.padded; i += 4) {
+        const float* from[4];
+        for (std::size_t lane = 0; lane < 4; ++lane) {
+            fetch(i + lane + kAhead);
+            from[lane] = i + lane < c.count ? row(i + lane) : work.pick;
         }
-        const float* from = c.vectors + static_cast<std::size_t>(c.rows[i]) * c.dims;
-        for (std::size_t d = 0; d < c.dims; ++d) to[d * kWidth] = load_one(from + d);
+        transpose_four(from, c.dims, work.packed + i / kWidth * kWidth * c.dims + i % kWidth);
     }
 }
 

@@ -54,6 +54,7 @@ from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.bundles.loader import Bundle, Content, Index, load
 from tamis_server.bundles.manifest import CLIP, CONTENT, HnswSpec, IndexSpec, IvfSpec
+from tamis_server.bundles.memory import keep
 from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.candidates import Bits, DegradationLevel, Source, Vectors
@@ -673,6 +674,7 @@ def serve(settings: Settings) -> None:
     async def main() -> None:
         application = Application(settings)
         port = await application.start()
+        keep()
         bundle = application.bundle
         log.info("serving", extra={"port": port, "bundle": bundle.bundle_id, "items": bundle.items})
         await application.run_until_stopped()

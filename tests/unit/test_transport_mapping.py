@@ -91,11 +91,15 @@ def slate(*sources: int) -> Slate:
     return Slate(Candidates(rows, rows / np.float32(4), np.array(sources, np.uint32)))
 
 
+def answer(shop: Bench, slate: Slate) -> pb.RecommendResponse:
+    response = pb.RecommendResponse()
+    mapping.fill(response, slate, shop.engine.catalogue, (), trace=True)
+    return response
+
+
 def test_items_are_ranked_from_1_with_a_reason_for_every_source(shop: Bench) -> None:
     both = 1 << Source.PERSONAL | 1 << Source.FRESH
-    first, second = mapping.to_recommended(
-        slate(both, 1 << Source.POPULAR), shop.engine.catalogue, ()
-    )
+    first, second = answer(shop, slate(both, 1 << Source.POPULAR)).items
     assert (first.item_id, first.rank, second.item_id, second.rank) == ("item-0", 1, "item-1", 2)
     assert second.score == 0.25
     assert first.sources == [pb.CANDIDATE_SOURCE_PERSONAL, pb.CANDIDATE_SOURCE_FRESH]
@@ -105,32 +109,36 @@ def test_items_are_ranked_from_1_with_a_reason_for_every_source(shop: Bench) -> 
 
 @pytest.mark.parametrize("source", Source)
 def test_every_source_has_a_message_and_a_reason(shop: Bench, source: Source) -> None:
-    (item,) = mapping.to_recommended(slate(1 << source), shop.engine.catalogue, ())
+    (item,) = answer(shop, slate(1 << source)).items
     assert pb.CandidateSource.Name(item.sources[0]) == f"CANDIDATE_SOURCE_{source.name}"
     assert item.reasons[0] != pb.REASON_CODE_UNSPECIFIED
 
 
 @pytest.mark.parametrize("level", DegradationLevel)
-def test_every_level_has_a_message_and_keeps_its_cause(level: DegradationLevel) -> None:
-    found = mapping.to_degradation(Slate(Candidates(), causes=(Cause("ranking", "late", level),)))
+def test_every_level_has_a_message_and_keeps_its_cause(
+    shop: Bench, level: DegradationLevel
+) -> None:
+    causes = (Cause("ranking", "late", level),)
+    found = answer(shop, Slate(Candidates(), causes=causes)).degradation
     assert pb.DegradationLevel.Name(found.level) == f"DEGRADATION_LEVEL_{level.name}"
     (cause,) = found.causes
     assert (cause.stage, cause.reason, cause.level) == ("ranking", "late", found.level)
 
 
 @pytest.mark.parametrize("reason", Shortfall)
-def test_every_shortfall_has_a_message(reason: Shortfall) -> None:
-    name = pb.ShortfallReason.Name(mapping.to_shortfall(Slate(Candidates(), shortfall=reason)))
+def test_every_shortfall_has_a_message(shop: Bench, reason: Shortfall) -> None:
+    found = answer(shop, Slate(Candidates(), shortfall=reason))
+    name = pb.ShortfallReason.Name(found.shortfall_reason)
     expected = "UNSPECIFIED" if reason is Shortfall.NONE else reason.name
     assert name == f"SHORTFALL_REASON_{expected}"
 
 
-def test_a_trace_adds_up() -> None:
+def test_a_trace_adds_up(shop: Bench) -> None:
     stages = (
         StageTrace("retrieval", "ok", 0.25, 0, 9, {"popular": 9}),
         StageTrace("ranking", "timeout", 0.5, 9, 9),
     )
-    trace = mapping.to_trace(Slate(Candidates(), trace=stages))
+    trace = answer(shop, Slate(Candidates(), trace=stages)).trace
     assert [(s.stage, s.outcome, s.candidates_in, s.candidates_out) for s in trace.stages] == [
         ("retrieval", "ok", 0, 9),
         ("ranking", "timeout", 9, 9),

@@ -26,6 +26,7 @@ from tamis_server.domain.slate import Shortfall, Slate
 from tamis_server.transport.validation import DEFAULT_PAGE_SIZE
 
 Request = pb.RecommendRequest | pb.RelatedItemsRequest | pb.SearchRequest
+Response = pb.RecommendResponse | pb.RelatedItemsResponse | pb.SearchResponse
 
 _SOURCES = {
     Source.PERSONAL: (pb.CANDIDATE_SOURCE_PERSONAL, pb.REASON_CODE_MATCHES_TASTE),
@@ -103,53 +104,33 @@ def to_event(event: item_pb2.Event, now: float, *, known: bool) -> Event:
     )
 
 
-def to_recommended(
-    slate: Slate, catalogue: Catalogue, attributes: Sequence[str]
-) -> list[pb.RecommendedItem]:
-    """The items of a slate, with the attributes asked for."""
-    found = slate.candidates
-    items = []
+def fill(
+    response: Response,
+    slate: Slate,
+    catalogue: Catalogue,
+    attributes: Sequence[str],
+    *,
+    trace: bool,
+) -> None:
+    """What a slate tells, into an answer: items with the attributes asked for, and how they came
+    about. In place, since messages are copied where they are put into another."""
+    response.shortfall_reason = _SHORTFALLS[slate.shortfall]
+    response.degradation.level = _LEVELS[slate.level]
+    for cause in slate.causes:
+        level = _LEVELS[cause.level]
+        response.degradation.causes.add(stage=cause.stage, reason=cause.reason, level=level)
+    if trace:
+        _fill_trace(response.trace, slate)
+    found, add = slate.candidates, response.items.add
     columns = (catalogue.item_ids(found.rows), found.scores.tolist(), found.sources.tolist())
     for rank, (item_id, score, bits) in enumerate(zip(*columns, strict=True), start=1):
-        sources, reasons = _provenance(bits)
-        items.append(
-            pb.RecommendedItem(
-                item_id=item_id, rank=rank, score=score, sources=sources, reasons=reasons
-            )
-        )
+        item = add()
+        item.MergeFromString(_provenance(bits))
+        item.item_id, item.rank, item.score = item_id, rank, score
     if attributes:
-        for item, entry in zip(items, catalogue.items(found.rows, attributes), strict=True):
+        entries = catalogue.items(found.rows, attributes)
+        for item, entry in zip(response.items, entries, strict=True):
             _set_attributes(item.attributes, entry.attributes)
-    return items
-
-
-def to_degradation(slate: Slate) -> pb.Degradation:
-    return pb.Degradation(
-        level=_LEVELS[slate.level],
-        causes=[
-            pb.DegradationCause(stage=cause.stage, reason=cause.reason, level=_LEVELS[cause.level])
-            for cause in slate.causes
-        ],
-    )
-
-
-def to_shortfall(slate: Slate) -> pb.ShortfallReason.ValueType:
-    return _SHORTFALLS[slate.shortfall]
-
-
-def to_trace(slate: Slate) -> pb.Trace:
-    trace = pb.Trace()
-    for stage in slate.trace:
-        message = trace.stages.add(
-            stage=stage.stage,
-            outcome=stage.outcome,
-            candidates_in=stage.rows_in,
-            candidates_out=stage.rows_out,
-            counts=stage.counts,
-        )
-        message.duration.FromNanoseconds(int(stage.seconds * 1e9))
-    trace.duration.FromNanoseconds(int(sum(stage.seconds for stage in slate.trace) * 1e9))
-    return trace
 
 
 def to_new_item(message: catalog_service_pb2.NewItem, now: float) -> NewItem:
@@ -194,12 +175,27 @@ def to_item(item: Item) -> item_pb2.Item:
     return message
 
 
+def _fill_trace(trace: pb.Trace, slate: Slate) -> None:
+    for stage in slate.trace:
+        message = trace.stages.add(
+            stage=stage.stage,
+            outcome=stage.outcome,
+            candidates_in=stage.rows_in,
+            candidates_out=stage.rows_out,
+            counts=stage.counts,
+        )
+        message.duration.FromNanoseconds(int(stage.seconds * 1e9))
+    trace.duration.FromNanoseconds(int(sum(stage.seconds for stage in slate.trace) * 1e9))
+
+
 @lru_cache(maxsize=1024)
-def _provenance(
-    bits: int,
-) -> tuple[list[pb.CandidateSource.ValueType], list[pb.ReasonCode.ValueType]]:
+def _provenance(bits: int) -> bytes:
+    """A serialized RecommendedItem with sources and reasons: to parse it costs less than to set."""
     pairs = [_SOURCES[source] for source in Source if bits >> source & 1]
-    return [source for source, _ in pairs], [reason for _, reason in pairs]
+    item = pb.RecommendedItem(
+        sources=[source for source, _ in pairs], reasons=[reason for _, reason in pairs]
+    )
+    return item.SerializeToString()
 
 
 def _predicate(predicate: pb.Predicate) -> Predicate:

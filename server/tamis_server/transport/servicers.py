@@ -50,8 +50,10 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
         self, request: pb.RecommendRequest, context: Context
     ) -> pb.RecommendResponse:
         call = current_call()
-        response = await _recommend(self._engines.current, request, call.request_id, call.deadline)
-        _note(call, response)
+        response, slate = await _recommend(
+            self._engines.current, request, call.request_id, call.deadline
+        )
+        _note(call, slate)
         return response
 
     async def BatchRecommend(
@@ -65,7 +67,7 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
             request_id = f"{call.request_id}-{position}"
             async with room:
                 try:
-                    response = await _recommend(engine, each, request_id, call.deadline)
+                    response, _ = await _recommend(engine, each, request_id, call.deadline)
                 except Exception as error:
                     status = refusal(error, request_id)
                     return pb.BatchRecommendResult(error=_request_error(status))
@@ -96,10 +98,10 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
             )
         )
         response = pb.RelatedItemsResponse(
-            items=mapping.to_recommended(slate, engine.catalogue, request.attributes),
-            **_header(engine, slate, call.request_id, trace=request.trace),
+            request_id=call.request_id, bundle_id=engine.bundle.bundle_id
         )
-        _note(call, response)
+        mapping.fill(response, slate, engine.catalogue, request.attributes, trace=request.trace)
+        _note(call, slate)
         return response
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
@@ -115,17 +117,15 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
                 sought=Depiction(request.text, request.image),
             )
         )
-        response = pb.SearchResponse(
-            items=mapping.to_recommended(slate, engine.catalogue, request.attributes),
-            **_header(engine, slate, call.request_id, trace=request.trace),
-        )
-        _note(call, response)
+        response = pb.SearchResponse(request_id=call.request_id, bundle_id=engine.bundle.bundle_id)
+        mapping.fill(response, slate, engine.catalogue, request.attributes, trace=request.trace)
+        _note(call, slate)
         return response
 
 
 async def _recommend(
     engine: Engine, request: pb.RecommendRequest, request_id: str, deadline: Deadline
-) -> pb.RecommendResponse:
+) -> tuple[pb.RecommendResponse, Slate]:
     validation.check_recommend(request, engine.catalogue.attributes)
     slate = await engine.recommend.run(
         mapping.to_context(
@@ -137,31 +137,18 @@ async def _recommend(
             variant=engine.variant_of(request.user_id),
         )
     )
-    return pb.RecommendResponse(
-        items=mapping.to_recommended(slate, engine.catalogue, request.attributes),
-        variant=slate.variant,
-        **_header(engine, slate, request_id, trace=request.trace),
+    response = pb.RecommendResponse(
+        request_id=request_id, bundle_id=engine.bundle.bundle_id, variant=slate.variant
     )
+    mapping.fill(response, slate, engine.catalogue, request.attributes, trace=request.trace)
+    return response, slate
 
 
-def _header(engine: Engine, slate: Slate, request_id: str, *, trace: bool) -> dict[str, Any]:
-    return {
-        "request_id": request_id,
-        "bundle_id": engine.bundle.bundle_id,
-        "degradation": mapping.to_degradation(slate),
-        "shortfall_reason": mapping.to_shortfall(slate),
-        "trace": mapping.to_trace(slate) if trace else None,
-    }
-
-
-def _note(
-    call: Call, response: pb.RecommendResponse | pb.RelatedItemsResponse | pb.SearchResponse
-) -> None:
-    level = pb.DegradationLevel.Name(response.degradation.level)
-    call.notes["items"] = len(response.items)
-    call.notes["degradation"] = level.removeprefix("DEGRADATION_LEVEL_").lower()
-    if isinstance(response, pb.RecommendResponse) and response.variant:
-        call.notes["variant"] = response.variant
+def _note(call: Call, slate: Slate) -> None:
+    call.notes["items"] = len(slate.candidates)
+    call.notes["degradation"] = slate.level.name.lower()
+    if slate.variant:
+        call.notes["variant"] = slate.variant
 
 
 def _request_error(status: status_pb2.Status) -> pb.RequestError:

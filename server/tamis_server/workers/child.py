@@ -14,6 +14,7 @@ import uvloop
 
 from tamis_server.app import Application
 from tamis_server.bundles.loader import Bundle
+from tamis_server.bundles.memory import keep
 from tamis_server.domain.errors import TamisError
 from tamis_server.observability import logging
 from tamis_server.settings import Settings
@@ -50,6 +51,7 @@ class _Child:
             self._say({"failed": str(error)})
             await self._writer.drain()
             return 1
+        keep()
         self._say({"ready": True})
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis_server.bundles.loader import Bundle, load
+from tamis_server.bundles.memory import keep
 from tamis_server.domain.errors import TamisError
 from tamis_server.settings import Settings
 from tamis_server.workers.child import LINE_BYTES, work
@@ -64,8 +64,7 @@ class Crew:
         """
         bundle = load(directory, self._settings.catalogue.capacity)
         generation = Generation(directory, bundle)
-        gc.collect()
-        gc.freeze()  # nothing that the workers share is written to by their collectors
+        keep()
         try:
             numbers = range(1, self._settings.server.workers + 1)
             workers = [await self._fork(generation, bundle, number) for number in numbers]
