@@ -103,11 +103,14 @@ class FinetuneConfig(_Section):
 
 
 class EvaluationConfig(_Section):
-    """baselines: those that the funnel is compared with, beside popularity and the two-tower."""
+    """baselines: those that the funnel is compared with, beside popularity and the two-tower;
+    trade_off: ``reranking.trade_off`` of the server that is asked, 1 being its order by relevance;
+    without one it is asked with its default."""
 
     baselines: tuple[Literal["item-kNN", "EASE", "ALS", "BPR"], ...] = (
         "item-kNN", "EASE", "ALS", "BPR",
     )  # fmt: skip
+    trade_off: float | None = Field(None, ge=0, le=1)
 
 
 class GatesConfig(_Section):

@@ -28,7 +28,9 @@ from tamis_server.bundles.query_tower import encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-_CHECKED = 10_000  # validation examples that are looked at
+# validation examples that are looked at, at most: by a tenth of them a recall of 0.09 has a
+# standard error of 0.003, and epochs differ by less
+_CHECKED = 100_000
 _PROBES = 2_048  # examples that hard negatives are found for
 _NEVER = -1e9
 

@@ -183,10 +183,11 @@ def test_item_vectors_stay_and_queries_do_not(days: Days) -> None:
     for before, after in ((monday, tuesday), (tuesday, wednesday)):
         assert after.manifest.as_of > before.manifest.as_of
         assert (after.encoder["w1"] != before.encoder["w1"]).any()
-        assert (after.ranker["w1_cross"] != before.ranker["w1_cross"]).any()
         assert after.item_tower is not None
         assert before.item_tower is not None
         np.testing.assert_array_equal(after.item_tower["word"], before.item_tower["word"])
+    # a ranker stays where a day's few requests don't surely say that it got better
+    assert (wednesday.ranker["w1_cross"] != monday.ranker["w1_cross"]).any()
 
 
 def test_new_items_are_encoded_and_placed_as_the_bundle_would_while_serving(days: Days) -> None:

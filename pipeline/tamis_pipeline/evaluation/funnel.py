@@ -45,12 +45,19 @@ class Answers:
 
 
 class Client:
-    """Asks a server of ``bundle``; user_ids and item_ids by number, as the data set has them."""
+    """Asks a server of ``bundle``; user_ids and item_ids by number, as the data set has them;
+    trade_off: its ``reranking.trade_off``, None: its default."""
 
     def __init__(
-        self, bundle: Path, user_ids: Sequence[str], item_ids: Sequence[str], progress: Progress
+        self,
+        bundle: Path,
+        user_ids: Sequence[str],
+        item_ids: Sequence[str],
+        progress: Progress,
+        trade_off: float | None = None,
     ) -> None:
         self._bundle = bundle
+        self._trade_off = trade_off
         self._user_ids = user_ids
         self._item_ids = item_ids
         self._row_of = {item_id: row for row, item_id in enumerate(item_ids)}
@@ -109,7 +116,7 @@ class Client:
     def _connected(self, requests: int) -> Iterator[tuple[TamisClient, Callable[[], None]]]:
         with (
             self._progress.count("requests", requests) as advance,
-            server(self._bundle) as target,
+            server(self._bundle, self._trade_off) as target,
             TamisClient(target, timeout_s=30.0) as client,
         ):
             yield client, advance
@@ -143,7 +150,7 @@ def _name(source: pb.CandidateSource.ValueType) -> str:
 
 
 @contextmanager
-def server(bundle: Path) -> Iterator[str]:
+def server(bundle: Path, trade_off: float | None = None) -> Iterator[str]:
     """A Tamis server of its own on a free port, that remembers nothing. Yields host:port."""
     command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
     command += ["--listen", "127.0.0.1:0", "--set", "server.access_log=false"]
@@ -151,6 +158,8 @@ def server(bundle: Path) -> Iterator[str]:
     command += ["--set", "retrieval.source_timeout_s=30", "--set", "ranking.timeout_s=30"]
     # nor shall fewer candidates be ranked, or a question be refused
     command += ["--set", "protection.target_s=30", "--set", "protection.wait_s=30"]
+    if trade_off is not None:
+        command += ["--set", f"reranking.trade_off={trade_off}"]
     with (
         TemporaryDirectory() as state,
         subprocess.Popen(  # noqa: S603 ours

@@ -22,9 +22,11 @@ def markdown(report: Mapping[str, Any]) -> str:
 def introduction(report: Mapping[str, Any]) -> str:
     split, left = report["split"], report["users_left_out"]
     reasons = ", ".join(f"{count} with {reason}" for reason, count in left.items() if count)
+    trade_off = report["trade_off"]
     return (
         f"Split {split['how']}; {report['users']} users asked"
         + (f", left out: {reasons}" if reasons else "")
+        + ("" if trade_off is None else f"; asked with reranking.trade_off = {trade_off:g}")
         + f"; seed {report['seed']}."
     )
 

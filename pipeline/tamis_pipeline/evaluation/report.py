@@ -32,6 +32,7 @@ Mask = npt.NDArray[np.bool_]
 DEPTH = 500  # the longest page that a server gives
 FUNNEL = "whole funnel"
 BEFORE = "whole funnel of the bundle before"
+BY_DEFAULT = "whole funnel with the server's default trade-off"
 TOWERS = "two-tower alone"
 TOGETHER = "co-occurrence alone"
 COLD = "cold items among themselves"
@@ -69,14 +70,16 @@ def measure(
     everybody = [*asked, *newcomers(parts)]
     available = _available(prepared)
     item_ids = data.items.column("item_id").to_pylist()
-    client = Client(bundle, data.user_ids, item_ids, progress)
-    answers = client.ask(everybody, PAGE, DEPTH)
+    trade_off = config.evaluation.trade_off
+
+    def client(directory: Path, trade_off: float | None = trade_off) -> Client:
+        return Client(directory, data.user_ids, item_ids, progress, trade_off)
+
+    answers = client(bundle).ask(everybody, PAGE, DEPTH)
     asked_too = {FUNNEL: answers}
     if serving is not None:
         progress.note("the same questions to the bundle before")
-        asked_too[BEFORE] = Client(serving.directory, data.user_ids, item_ids, progress).ask(
-            everybody, PAGE, DEPTH
-        )
+        asked_too[BEFORE] = client(serving.directory).ask(everybody, PAGE, DEPTH)
     others, chosen = _baselines(prepared, available, config, progress)
     scorers = {
         TOWERS: retrieval.scorer(towers, asked),
@@ -102,6 +105,7 @@ def measure(
         "data set": data.name,
         "seed": config.seed,
         "split": config.split.model_dump(),
+        "trade_off": trade_off,
         "users": len(asked),
         "users_left_out": left_out(parts),
         **judged,
@@ -112,7 +116,16 @@ def measure(
         ),
         "stages": answers.stages,
         "degraded answers": answers.degraded,
-        "given negatives": _given(data.held_out, client, scorers, asked, config),
+        "given negatives": _given(
+            data.held_out,
+            {
+                FUNNEL: client(bundle),
+                **({} if trade_off is None else {BY_DEFAULT: client(bundle, None)}),
+            },
+            scorers,
+            asked,
+            config,
+        ),
         "relevant items not available": float(
             np.mean([1.0 - available[rows].mean() for rows in relevant])
         ),
@@ -184,7 +197,7 @@ def _baselines(
 
 def _given(
     held_out: HeldOut | None,
-    client: Client,
+    clients: Mapping[str, Client],
     scorers: Mapping[str, Scorer],
     asked: Sequence[Question],
     config: PipelineConfig,
@@ -194,7 +207,7 @@ def _given(
         return {}
     time_of = {question.user: question.time for question in asked}
     times = [time_of[user] for user in held_out.users.tolist()]
-    places = {FUNNEL: client.places(held_out, times)}
+    places = {name: client.places(held_out, times) for name, client in clients.items()}
     places |= {name: given.places(scorer, held_out) for name, scorer in scorers.items()}
     return given.judge(places, config.seed)
 

@@ -23,3 +23,11 @@ def gains(
     above = ((others > positive) & there).sum(axis=1)
     above = above + ((others == positive) & there).sum(axis=1) / 2
     return np.where(above < places, 1 / np.log2(2 + above), 0.0)
+
+
+def surely_better(found: npt.NDArray[np.float64], best: npt.NDArray[np.float64]) -> bool:
+    """Whether one order's ``gains`` float64[n] are above those that another has for the same
+    requests by more than the standard error of their difference (paired). What gains less may be
+    noise, and whoever takes the best of many tries would learn it."""
+    more = found - best
+    return bool(more.mean() > more.std() / more.shape[0] ** 0.5)

@@ -3,7 +3,7 @@
 Learning begins with it, so that a model has to find only what a sum can't say, and early stopping
 never leaves it with less. Weights are searched for that put positives highest: coordinate ascent
 on ``gain`` (Metzler, Croft, Information Retrieval 2007) from the best feature alone, where a step
-must gain more than its standard error. The most likely weights (conditional logit: McFadden,
+must be ``surely_better``. The most likely weights (conditional logit: McFadden,
 1974) are not the best at the top of a list; likelihood only says how sure the best are.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
-from tamis_pipeline.rankers.gain import gain, gains
+from tamis_pipeline.rankers.gain import gain, gains, surely_better
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -82,8 +82,7 @@ def _ascended(weights: Float64, x: Float32, items: npt.NDArray[np.int32], places
             for step in np.array(_STEPS, np.float32) * np.float32(np.abs(weights).max()):
                 tried = scores + step * x[..., feature]
                 found = gains(tried, items, places)
-                more = found - best
-                if more.mean() > more.std() / more.shape[0] ** 0.5:
+                if surely_better(found, best):
                     scores, best = tried, found
                     weights[feature] += step
         if best is before:

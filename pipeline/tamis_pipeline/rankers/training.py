@@ -22,7 +22,7 @@ from tamis_pipeline.rankers.exposures import (
     listed,
     sampled,
 )
-from tamis_pipeline.rankers.gain import gain
+from tamis_pipeline.rankers.gain import gains, surely_better
 from tamis_pipeline.rankers.objectives import labels
 from tamis_pipeline.rankers.requests import requests
 from tamis_pipeline.rankers.simple import Simple, simple
@@ -30,6 +30,7 @@ from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.manifest import Objective
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Params = dict[str, Any]
 Array = Any  # of JAX while it traces, of NumPy before
 
@@ -69,6 +70,9 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
+    """batch: candidates of a step; epochs: at most; patience: epochs without a higher gain, then
+    learning stops; rate, weight_decay: AdamW's."""
+
     batch: int = 4096
     epochs: int = 12
     patience: int = 2
@@ -124,7 +128,7 @@ def _turns(users: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
 @dataclass(frozen=True, slots=True)
 class Trained:
     """params: arrays, calibrated; raw: as they were learned; fits: what is between them, by head;
-    gain: what stopped it, on whole lists, by the first objective."""
+    gain: of what was kept, on whole lists, by the first objective."""
 
     params: dict[str, Float32]
     raw: dict[str, Float32]
@@ -142,7 +146,8 @@ def train(
     report: Callable[[str], None],
     initial: Mapping[str, Float32] | None = None,
 ) -> Trained:
-    """Learn until the order of whole lists stops getting better; the best epoch is kept.
+    """Learn until the order of whole lists stops getting better. What learning began with is kept
+    until an epoch is surely better, and that until another is.
 
     initial: parameters to begin with, of a model already calibrated, for daily fine-tuning.
     """
@@ -155,12 +160,13 @@ def train(
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     learned, wanted = lessons.learned, labels(lessons.learned.outcomes, objectives)
 
-    def measured() -> float:
+    def measured() -> Float64:
         logits = predict(model, params, items, lessons.lists)
-        return gain(logits[..., 0], lessons.lists.items, lessons.places)
+        return gains(logits[..., 0], lessons.lists.items, lessons.places)
 
-    best, best_gain, since = jax.tree.map(np.array, params), measured(), 0
-    report(f"before learning: gain {best_gain:.4f}")
+    kept, kept_gains = jax.tree.map(np.array, params), measured()
+    highest, since = float(kept_gains.mean()), 0
+    report(f"before learning: gain {highest:.4f}")
     requests = min(max(1, config.batch // learned.items.shape[1]), len(learned))
     for epoch in range(config.epochs):
         order = rng.permutation(len(learned))
@@ -173,16 +179,22 @@ def train(
             )
             losses.append(loss)
         found = measured()
-        report(f"epoch {epoch + 1}: loss {float(np.mean(losses)):.4f}, gain {found:.4f}")
-        if found > best_gain:
-            best, best_gain, since = jax.tree.map(np.array, params), found, 0
+        better = surely_better(found, kept_gains)
+        if better:
+            kept, kept_gains = jax.tree.map(np.array, params), found
+        report(
+            f"epoch {epoch + 1}: loss {float(np.mean(losses)):.4f}, gain {found.mean():.4f}"
+            + (", kept" if better else "")
+        )
+        if found.mean() > highest:
+            highest, since = float(found.mean()), 0
         else:
             since += 1
             if since >= config.patience:
                 break
-    fits = calibrated(predict(model, best, items, lessons.lists), lessons.lists, objectives)
-    arrays = {name: np.asarray(value, np.float32) for name, value in best.items()}
-    return Trained(calibration.fold(arrays, fits), arrays, best_gain, fits)
+    fits = calibrated(predict(model, kept, items, lessons.lists), lessons.lists, objectives)
+    arrays = {name: np.asarray(value, np.float32) for name, value in kept.items()}
+    return Trained(calibration.fold(arrays, fits), arrays, float(kept_gains.mean()), fits)
 
 
 def calibrated(

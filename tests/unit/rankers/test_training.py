@@ -10,7 +10,7 @@ import pytest
 from tamis_pipeline.rankers import boosted, training
 from tamis_pipeline.rankers.deepfm import DeepFM, DeepFMConfig
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
-from tamis_pipeline.rankers.gain import gain
+from tamis_pipeline.rankers.gain import gain, surely_better
 from tamis_pipeline.rankers.objectives import DEFAULT
 from tamis_pipeline.rankers.quality import quality
 from tamis_pipeline.rankers.simple import Simple, simple
@@ -91,6 +91,43 @@ def test_a_deepfm_learns_calibrates_and_goes_on_where_it_was(
     no_more = replace(how, epochs=0)
     again = training.train(model, lessons, tables, DEFAULT, no_more, 1, said.append, learned.params)
     assert again.gain == pytest.approx(learned.gain, abs=1e-3)
+
+
+def test_an_epoch_is_kept_only_if_it_is_surely_better_than_what_was_kept(
+    world: tuple[FeatureSchema, ItemTables, Lessons], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema, tables, lessons = world
+    model = DeepFM(schema, tables.vectors.shape[1], 2, DeepFMConfig(embedding=4, hidden=(16, 8, 8)))
+    start = np.full(len(lessons.lists), 0.5)
+    noise = np.tile([0.37, -0.33], len(start) // 2)  # on average more, but not for sure
+
+    def kept(*gains: np.ndarray) -> int:
+        """Which epoch is kept, 0 being what learning began with, if these are their gains."""
+        orders: list[np.ndarray] = []
+
+        def measured(scores: np.ndarray, *_: object) -> np.ndarray:
+            orders.append(scores)
+            return gains[len(orders) - 1]
+
+        how = TrainingConfig(batch=600, epochs=len(gains) - 1, patience=2)
+        with monkeypatch.context() as patched:
+            patched.setattr(training, "gains", measured)
+            learned = training.train(model, lessons, tables, DEFAULT, how, 0, lambda _: None)
+        found = training.predict(model, learned.raw, training.item_inputs(tables), lessons.lists)
+        [epoch] = [at for at, order in enumerate(orders) if (order == found[..., 0]).all()]
+        return epoch
+
+    assert kept(start, start + noise / 10, start + noise) == 0
+    assert kept(start, start + noise, start + 0.2, start + 0.2 + noise) == 2
+
+
+def test_a_gain_within_its_standard_error_is_none() -> None:
+    best = np.array([0.5, 0.5, 0.5, 0.5])
+    assert surely_better(best + np.array([0.1, 0.1, 0.1, 0.1]), best)
+    assert surely_better(best + np.array([0.4, 0.0, 0.1, 0.1]), best)
+    assert not surely_better(best + np.array([0.4, -0.2, 0.0, 0.0]), best)
+    assert not surely_better(best, best)
+    assert not surely_better(best - 0.1, best)
 
 
 def test_boosted_trees_learn_it_too(world: tuple[FeatureSchema, ItemTables, Lessons]) -> None:
