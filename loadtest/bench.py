@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,11 @@ from serving import served, server
 
 import tamis_kernels
 from tamis_server.bundles.manifest import read_manifest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels" / "bench"))
+
+import deepfm
+import nearest
 
 HERE = Path(__file__).resolve().parent
 REPORT = HERE / "reports" / "latest.json"
@@ -87,6 +93,25 @@ def funnel(items: int, seconds: float) -> Iterator[Entry]:
     )
 
 
+def kernels(many_items: int) -> Iterator[Entry]:
+    """Kernels beside what else there is for the same, one thread."""
+    best = tamis_kernels.available_levels()[-1]
+    for items, size in ((200_000, "200k"), (many_items, f"{many_items // 1_000_000}m")):
+        (found,) = nearest.measured(items, 64, clustered=True, beams=(300,))
+        name, us = f"ann_{size}", found.us["hnswlib"]
+        yield entry(f"{name}_hnswlib_qps", 1e6 / us, f"queries/s, recall@200 {found.recall:.3f}")
+        for way in ("graph", "lists"):
+            us, ratio = found.us[f"{way} {best}"], found.ratio[f"{way} {best}"]
+            yield entry(f"{name}_{way}_qps", 1e6 / us, "queries/s", f"{name}_hnswlib_qps", ratio)
+    table = deepfm.measured()
+    against = "onnxruntime, bundle"
+    yield entry("deepfm_500_us_onnxruntime", table[against]["us"], "us, 500 candidates")
+    for precision in deepfm.TABLES:
+        row = table[f"{best} {precision}"]
+        name = f"deepfm_500_us_{precision}"
+        yield entry(name, row["us"], "us", "deepfm_500_us_onnxruntime", row[against])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=100_000)
@@ -101,6 +126,7 @@ def main() -> None:
         *rankers.figures(options.seconds),
     ):
         entries.append(entry(name, value, unit))
+    entries += kernels(options.many_items)
     about = {
         "commit": _commit(),
         "kernel_level": tamis_kernels.level(),

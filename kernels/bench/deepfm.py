@@ -153,7 +153,7 @@ class Model:
                     "w1": np.concatenate(columns),
                     **{name: w[name] for name in ("b1", "w2", "b2", "w3", "b3", "wide", "bias")},
                     "w_out": w["w_out"].T,
-                    "half": np.float32(0.5),
+                    "half": np.array(0.5, np.float32),
                     "axis_1": np.array([1]),
                     "flat_shape": np.array([0, (USER_FIELDS + ITEM_FIELDS) * WIDTH]),
                 },
@@ -172,13 +172,14 @@ class Model:
 
     def native(self, precision: str) -> Call:
         """With an item table of its own: what the items are does not matter to its time."""
-        names = ("w1_cross", "cross_linear", "w2", "b2", "w3", "b3", "w_out", "wide", "bias")
-        tables = [self.normal(ITEMS, size).astype(TABLES[precision]) for size in (LAYERS[0], WIDTH)]
+        same = ("cross_linear", "w2", "b2", "w3", "b3", "w_out", "wide", "bias")
+        names = {"cross_hidden": "w1_cross", **{name: name for name in same}}
+        hidden_table, factor_table = (
+            self.normal(ITEMS, size).astype(TABLES[precision]) for size in (LAYERS[0], WIDTH)
+        )
+        layers = {own: self.weights[name] for own, name in names.items()}
         model = DeepFM(
-            *tables,
-            self.normal(ITEMS),
-            *(self.weights[name] for name in names),
-            int8=precision == "int8",
+            hidden_table, factor_table, self.normal(ITEMS), **layers, int8=precision == "int8"
         )
         rows = [self._rng.choice(ITEMS, CANDIDATES, False).astype(np.int32) for _ in range(INPUTS)]
         hidden, factors = self.normal(INPUTS, LAYERS[0]), self.normal(INPUTS, WIDTH)

@@ -89,7 +89,7 @@ class Lists:
 def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> Built:
     """An index over unit vectors float32[n, d]; the same seed, the same index."""
     if isinstance(spec, fmt.IvfSpec):
-        return _lists(vectors, spec, seed)
+        return inverted_lists(vectors, spec, seed)
     return _graph(vectors, spec, seed)
 
 
@@ -106,7 +106,7 @@ def _graph(vectors: Float32, spec: fmt.HnswSpec, seed: int) -> Graph:
     return Graph(spec, vectors, index)
 
 
-def _lists(vectors: Float32, spec: fmt.IvfSpec, seed: int) -> Lists:
+def inverted_lists(vectors: Float32, spec: fmt.IvfSpec, seed: int) -> Lists:
     """By spherical k-means (Dhillon, Modha, Machine Learning 2001) over a sample of the rows."""
     rng = np.random.default_rng((seed, 3))
     count = min(spec.lists, vectors.shape[0])
@@ -196,7 +196,7 @@ def _inverted(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
     items = vectors.shape[0]
     lists = max(1, min(items // 16, round(_LISTS * math.sqrt(items))))
     spec = fmt.IvfSpec(kind="ivf", lists=lists, scanned=1)
-    built = _lists(vectors, spec, seed)
+    built = inverted_lists(vectors, spec, seed)
     index = IvfIndex(built.centroids, built.starts, built.rows, vectors)
     for scanned in _efforts(4 * _K, items):
         yield (
