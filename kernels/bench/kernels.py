@@ -71,6 +71,7 @@ def calls() -> dict[str, Call]:
         "select": lambda i: kernels.select(bits, rows[i]),
         "top_k": lambda i: kernels.top_k(scores[i], rows[i], 20),
         "top_k_all": lambda i: kernels.top_k(scores[i], rows[i], CANDIDATES),
+        "best_scaled": lambda i: kernels.best_scaled(scores[i], rows[i], 100),
         "fuse_ranks": lambda i: kernels.fuse_ranks(lists[i], [1.0] * 4, range(4), 60),
         "best_of": lambda i: kernels.best_of(lists[i][:3], list_scores[i][:3], rows[i][:3].copy()),
         "affinities": lambda i: kernels.affinities(near, weights, taken[i], rows[i]),

@@ -11,4 +11,9 @@ namespace tamis {
 void top_k(const float* scores, const std::int32_t* rows, std::size_t count, std::size_t k,
            std::int32_t* positions);
 
+// The same, and their scores brought to 0..1 over the least and the greatest finite one; 1 where all of
+// these are equal, NaN where one is not finite. `scaled` has room for min(k, count).
+void best_scaled(const float* scores, const std::int32_t* rows, std::size_t count, std::size_t k,
+                 std::int32_t* positions, float* scaled);
+
 }  // namespace tamis

@@ -41,6 +41,22 @@ py::array_t<std::int32_t> best_positions(py::handle scores_object, py::handle ro
     return positions;
 }
 
+py::tuple best_and_scaled(py::handle scores_object, py::handle rows_object, std::int64_t k) {
+    const Array<float> scores("scores", scores_object, 1);
+    const Rows rows("rows", rows_object, 1);
+    rows.check_length(scores.size());
+    const std::size_t count = std::min(checked_k(k), rows.size());
+    auto positions = empty<std::int32_t>(count);
+    auto scaled = empty<float>(count);
+    std::int32_t* out = positions.mutable_data();
+    float* scaled_out = scaled.mutable_data();
+    {
+        const Unlocked unlocked;
+        best_scaled(scores.data(), rows.data(), rows.size(), count, out, scaled_out);
+    }
+    return py::make_tuple(std::move(positions), std::move(scaled));
+}
+
 std::size_t checked_count(const py::sequence& rows) {
     const std::size_t count = rows.size();
     if (count > kMaxLists)
@@ -129,6 +145,7 @@ void bind_candidates(py::module_& module) {
     using py::arg;
     module.def("select", select_rows, arg("bits"), arg("rows"), arg("wanted"));
     module.def("top_k", best_positions, arg("scores"), arg("rows"), arg("k"));
+    module.def("best_scaled", best_and_scaled, arg("scores"), arg("rows"), arg("k"));
     module.def("fuse_ranks", fused, arg("rows"), arg("weights"), arg("sources"), arg("damping"));
     module.def("best_of", best_rows, arg("rows"), arg("scores"), arg("without"));
 }

@@ -43,6 +43,7 @@ __all__ = [
     "affinities",
     "available_levels",
     "best_of",
+    "best_scaled",
     "bits_of",
     "bloom_insert",
     "bloom_test",
@@ -160,6 +161,17 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
     ValueError: k is negative.
     """
     return _kernels.top_k(scores, rows, k)
+
+
+def best_scaled(
+    scores: NDArray[np.float32], rows: NDArray[np.int32], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The positions that `top_k` gives int32[min(k, n)], and their scores brought to 0..1 float32.
+
+    0 is the least finite one of them, 1 the greatest, and all where they are equal; NaN stands for
+    a score that is not finite. Arguments and errors as in `top_k`.
+    """
+    return _kernels.best_scaled(scores, rows, k)
 
 
 def fuse_ranks(

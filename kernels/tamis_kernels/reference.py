@@ -111,6 +111,19 @@ def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArr
     return order[:k].astype(np.int32)
 
 
+def best_scaled(
+    scores: NDArray[np.float32], rows: NDArray[np.int32], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    best = top_k(scores, rows, k)
+    chosen = scores[best].astype(np.float64)  # whose differences can't be too large
+    finite = np.isfinite(chosen)
+    scaled = np.full(len(best), np.nan, np.float32)
+    if finite.any():
+        low, high = chosen[finite].min(), chosen[finite].max()
+        scaled[finite] = (chosen[finite] - low) / (high - low) if high > low else 1
+    return best, scaled
+
+
 def dot_rows(
     vectors: NDArray[np.float32], rows: NDArray[np.int32], queries: NDArray[np.float32]
 ) -> NDArray[np.float32]:

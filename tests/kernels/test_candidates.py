@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.kernel_arrays import LENGTHS, rows_of, unaligned
-from tamis_kernels import best_of, fuse_ranks, select, top_k
+from tamis_kernels import best_of, best_scaled, fuse_ranks, select, top_k
 
 SCORES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, math.nan, math.inf, -math.inf]), st.floats(width=32)
@@ -99,6 +99,28 @@ def test_top_k_refuses_wrong_arguments_by_name() -> None:
         top_k(np.zeros(1), i32([1]), 1)
     with pytest.raises(TypeError, match="rows: a NumPy array of int32 is needed, got list"):
         top_k(f32([1]), [1], 1)  # type: ignore[arg-type]
+
+
+@given(data=st.lists(st.tuples(SCORES, ROWS), max_size=70), k=st.integers(0, 80))
+def test_the_best_are_brought_to_0_to_1(data: list[tuple[float, int]], k: int) -> None:
+    scores, rows = f32([s for s, _ in data]), i32([r for _, r in data])
+    best, scaled = best_scaled(scores, rows, k)
+    assert scaled.dtype == np.float32
+    assert best.tolist() == top_k(scores, rows, k).tolist()
+    chosen = scores[best].astype(np.float64)
+    finite = np.isfinite(chosen)
+    assert (np.isnan(scaled) == ~finite).all()
+    if finite.any():
+        low, high = chosen[finite].min(), chosen[finite].max()
+        expected = (chosen[finite] - low) / (high - low) if high > low else finite[finite] * 1.0
+        np.testing.assert_allclose(scaled[finite], expected, rtol=1e-6)
+
+
+def test_the_best_scaled_refuse_wrong_arguments_by_name() -> None:
+    with pytest.raises(ValueError, match="k must be 0 or more, got -1"):
+        best_scaled(f32([]), i32([]), -1)
+    with pytest.raises(ValueError, match="rows: axis 0 must have 2 entries, got 1"):
+        best_scaled(f32([1, 2]), i32([1]), 1)
 
 
 Lists = list[list[int]]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
-from tamis_kernels import dpp, mmr, top_k
+from tamis_kernels import best_scaled, dpp, mmr
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates, Positions
 from tamis_server.domain.context import RequestContext
@@ -31,15 +29,8 @@ class Diversity:
         self._pool = pool
 
     def select(self, ctx: RequestContext, candidates: Candidates) -> Positions:
-        best = top_k(candidates.scores, candidates.rows, ctx.limit * self._pool)
-        if not best.shape[0]:
-            return best
-        scores = candidates.scores[best]
-        finite = np.isfinite(scores)
-        low = scores.min(initial=np.inf, where=finite)
-        span = scores.max(initial=-np.inf, where=finite) - low
-        scaled = (scores - low) / span if span > 0 else np.ones_like(scores)
-        relevance = np.where(finite, scaled, np.float32(np.nan))  # NaN is picked last
+        wanted = ctx.limit * self._pool
+        best, relevance = best_scaled(candidates.scores, candidates.rows, wanted)
         rows = candidates.rows[best]
         picked: Positions = self._pick(self._vectors, rows, relevance, ctx.limit, self._trade_off)
         chosen: Positions = best[picked]
