@@ -60,6 +60,32 @@ def calls() -> dict[str, Call]:
         floats(rng, 2),
     )
     hidden, factors = floats(rng, INPUTS, 256), floats(rng, INPUTS, 16)
+    tower = kernels.QueryTower(
+        floats(rng, ITEMS, 64),
+        floats(rng, 64, 2),
+        floats(rng, 9, 2),
+        floats(rng, 50, 2),
+        floats(rng, 9),
+        np.ones(9, np.bool_),
+        floats(rng, 33, 64),
+        floats(rng, 64, 64) / 8,
+        floats(rng, 128, 64) / 11,
+        floats(rng, 128, 64) / 11,
+        floats(rng, 64),
+        floats(rng, 64, 64) / 8,
+        floats(rng, 64),
+    )
+    side = kernels.DeepFMSide(
+        floats(rng, 500, 16),
+        floats(rng, 500),
+        floats(rng, 64),
+        floats(rng, 256, 256),
+        hidden[0],
+        12,
+    )
+    slots = rng.integers(0, 500, (INPUTS, 1, 12)).astype(np.int32)
+    index = kernels.KeyIndex(rng.integers(0, 2**64, ITEMS, dtype=np.uint64))
+    kinds, clock = np.ones(30, np.uint8), np.array([3, 27], np.int32)
     cross = floats(rng, INPUTS, CANDIDATES, 4)
     near = rng.integers(0, ITEMS, (ITEMS, 100)).astype(np.int32)
     weights = floats(rng, ITEMS, 100)
@@ -76,6 +102,12 @@ def calls() -> dict[str, Call]:
         "best_of": lambda i: kernels.best_of(lists[i][:3], list_scores[i][:3], rows[i][:3].copy()),
         "affinities": lambda i: kernels.affinities(near, weights, taken[i], rows[i]),
         "affine_rows": lambda i: kernels.affine_rows(near, weights, taken[i]),
+        "cross_features": lambda i: kernels.cross_features(
+            vectors, rows[i], queries[i][0], taken[i], 20, near, weights, None
+        ),
+        "query_tower": lambda i: tower.encode(taken[i], kinds, clock),
+        "deepfm_side": lambda i: side.parts(slots[i], queries[i]),
+        "key_index": lambda i: index.find(keys[i]),
         "dot_rows": lambda i: kernels.dot_rows(vectors, rows[i], queries[i]),
         "scan": lambda i: kernels.scan(vectors, tenth, queries[i], 100),
         "mmr": lambda i: kernels.mmr(vectors, rows[i], scores[i], 20, 0.7),

@@ -19,7 +19,7 @@ struct AffinityTable {
 void affinities(const AffinityTable& table, const std::int32_t* history, std::size_t events,
                 const std::int32_t* asked, std::size_t count, float* sums, std::size_t stride = 1);
 
-// The rows whose sum is above 0 and that are not in the history, ascending; returns how many. The
+// The rows whose sum is above 0 and that are not in the history, in no order; returns how many. The
 // outputs have room for affine_room.
 std::size_t affine_rows(const AffinityTable& table, const std::int32_t* history,
                         std::size_t events, std::int32_t* rows, float* sums);

@@ -36,6 +36,9 @@ public:
         return rows_[slot] < 0 ? count() : slot;
     }
 
+    // The row of a slot, below 0 where there is none.
+    std::int32_t row(std::size_t slot) const { return rows_[slot]; }
+
 private:
     std::size_t at(std::int32_t row) const {
         std::size_t slot = static_cast<std::uint64_t>(row) * 0x9E3779B97F4A7C15u >> (64 - bits_);

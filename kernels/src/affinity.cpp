@@ -42,6 +42,13 @@ public:
     const std::vector<std::int32_t>& met() const { return met_; }
 
     template <class Use>
+    void all(const Use& use) const {
+        for (std::size_t slot = 0; slot < slots_.count(); ++slot)
+            if (slots_.row(slot) >= 0) use(slots_.row(slot), sum_[slot]);
+    }
+
+private:
+    template <class Use>
     void each(const Use& use) const {
         constexpr std::size_t kAhead = 4;  // rows of the table, fetched while others are added
         for (std::size_t i = 0; i < met_.size(); ++i) {
@@ -52,7 +59,6 @@ public:
         }
     }
 
-private:
     struct Memory {
         std::vector<std::int32_t> met;
         Buffer slots, sums;
@@ -89,25 +95,15 @@ void affinities(const AffinityTable& table, const std::int32_t* history, std::si
 
 std::size_t affine_rows(const AffinityTable& table, const std::int32_t* history,
                         std::size_t events, std::int32_t* rows, float* sums) {
-    thread_local std::vector<std::uint64_t> found;  // a bit a row, all 0 between calls
-    if (found.size() < (table.size + 63) / 64) found.resize((table.size + 63) / 64, 0);
     const Sums sum(table, history, events);
     for (const std::int32_t row : sum.met())
         if (double* own = sum.of(row)) *own = 0;
-    sum.each([](std::int32_t row, float) {
-        found[static_cast<std::size_t>(row) / 64] |= std::uint64_t{1} << row % 64;
-    });
     std::size_t count = 0;
-    for (std::size_t word = 0; word < (table.size + 63) / 64; ++word) {
-        for (std::uint64_t bits = found[word]; bits != 0; bits &= bits - 1) {
-            const auto row = static_cast<std::int32_t>(word * 64) + __builtin_ctzll(bits);
-            const double weight = *sum.of(row);
-            if (!(weight > 0)) continue;
-            rows[count] = row;
-            sums[count++] = static_cast<float>(weight);
-        }
-        found[word] = 0;
-    }
+    sum.all([&](std::int32_t row, double weight) {
+        if (!(weight > 0)) return;
+        rows[count] = row;
+        sums[count++] = static_cast<float>(weight);
+    });
     return count;
 }
 

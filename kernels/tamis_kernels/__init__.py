@@ -225,7 +225,7 @@ def affine_rows(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The items whose sum, as in `affinities`, is above 0, those of the history left out.
 
-    Returns rows int32[m], ascending, and their sums float32[m].
+    Returns rows int32[m], in no order, and their sums float32[m].
     """
     return _kernels.affine_rows(rows, weights, history)
 
