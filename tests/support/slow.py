@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 _CHUNK = 1 << 16
+log = logging.getLogger(__name__)
 
 
 class Slow:
@@ -42,14 +44,17 @@ class Slow:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         connections: set[asyncio.Task[None]] = set()
 
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # no coroutine: one that ends before it has begun would close nothing
+            task = asyncio.ensure_future(self._relay(reader, writer))
             connections.add(task)
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._relay(reader, writer)
-            writer.close()
+            task.add_done_callback(partial(ended, writer))
+
+        def ended(writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
             connections.discard(task)
+            writer.close()
+            if not task.cancelled() and isinstance(error := task.exception(), Exception):
+                log.info("a connection ended: %s", error)
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
@@ -58,7 +63,7 @@ class Slow:
         server.close()
         for task in connections:
             task.cancel()
-        await asyncio.gather(*connections)
+        await asyncio.gather(*connections, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers, requests = await asyncio.open_connection("127.0.0.1", self._upstream)
