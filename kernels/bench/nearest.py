@@ -93,7 +93,8 @@ def measured(
         with tamis_kernels.with_level(level):
             graphs[level] = HnswGraph(path, vectors)
             inverted[level] = IvfIndex(lists.centroids, lists.starts, lists.rows, vectors)
-    graph, some = graphs["scalar"], inverted["scalar"]
+    best = tamis_kernels.available_levels()[-1]  # all levels find the same
+    graph, some = graphs[best], inverted[best]
     for ef in beams:
         index.set_ef(ef)
         theirs = recall(index.knn_query(queries, k=K, num_threads=1)[0])
