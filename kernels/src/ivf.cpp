@@ -47,7 +47,9 @@ void cut(IvfHits& hits, std::size_t keep) {
     if (hits.count <= keep) return;
     std::nth_element(hits.entries, hits.entries + keep - 1, hits.entries + hits.count);
     hits.count = keep;
-    hits.least = 0x7fffffff - static_cast<std::int32_t>(hits.entries[keep - 1] >> 32);
+    // unsigned, as where keys are made: a difference of 2^31 and more wraps round to the product
+    hits.least = static_cast<std::int32_t>(
+        0x7fffffffu - static_cast<std::uint32_t>(hits.entries[keep - 1] >> 32));
 }
 
 // Lists by their products, best first, as far as they are asked for: put into classes at once, and

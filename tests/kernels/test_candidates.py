@@ -113,7 +113,8 @@ def test_the_best_are_brought_to_0_to_1(data: list[tuple[float, int]], k: int) -
     if finite.any():
         low, high = chosen[finite].min(), chosen[finite].max()
         expected = (chosen[finite] - low) / (high - low) if high > low else finite[finite] * 1.0
-        np.testing.assert_allclose(scaled[finite], expected, rtol=1e-6)
+        # numbers below the normal ones are coarser
+        np.testing.assert_allclose(scaled[finite], expected, rtol=1e-6, atol=1e-37)
 
 
 def test_the_best_scaled_refuse_wrong_arguments_by_name() -> None:
