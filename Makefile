@@ -124,7 +124,7 @@ proto-check: setup-dev ## Check the stubs for drift and the protos' style
 sanitize: setup-dev ## Run the kernels' tests under ASan and UBSan
 	kernels/sanitize.sh
 
-bench: setup-dev ## Measure, and write loadtest/reports/latest.json
+bench: setup-dev triton-for-tests ## Measure, and write loadtest/reports/latest.json
 	$(BIN)/python loadtest/bench.py
 
 tools: .tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL) ## Install ghz and grpcurl into .tools/bin (needs Go)

@@ -105,6 +105,14 @@ Bits optional_bits(py::handle object) {
     return bits;
 }
 
+Bits checked_bits(py::handle object, std::size_t words) {
+    Bits bits = optional_bits(object);
+    if (bits && bits->size() < words)
+        throw py::value_error("bits: at least " + std::to_string(words) +
+                              " words are needed, got " + std::to_string(bits->size()));
+    return bits;
+}
+
 py::tuple scan_rows(py::handle vectors_object, py::handle bits_object, py::handle queries_object,
                     std::int64_t k) {
     const Array<float> vectors("vectors", vectors_object, 2, Alignment::any);
@@ -243,7 +251,7 @@ public:
         if (ef < 1) throw py::value_error("ef must be 1 or more, got " + std::to_string(ef));
         if (widest < 0)
             throw py::value_error("widest must be 0 or more, got " + std::to_string(widest));
-        const Bits bits = checked_bits(bits_object);
+        const Bits bits = checked_bits(bits_object, graph_->words());
         const std::size_t count = queries.shape(0), each = checked_k(k);
         py::array_t<std::int32_t> rows({count, each});
         py::array_t<float> scores({count, each});
@@ -261,7 +269,7 @@ public:
     py::tuple scan(py::handle queries_object, std::int64_t k, py::handle bits_object) const {
         const Array<float> queries("queries", queries_object, 2);
         queries.check_length(graph_->dims(), 1);
-        const Bits bits = checked_bits(bits_object);
+        const Bits bits = checked_bits(bits_object, graph_->words());
         const std::size_t count = queries.shape(0), each = checked_k(k);
         py::array_t<std::int32_t> rows({count, each});
         py::array_t<float> scores({count, each});
@@ -276,14 +284,6 @@ public:
     }
 
 private:
-    Bits checked_bits(py::handle object) const {
-        Bits bits = optional_bits(object);
-        if (bits && bits->size() < graph_->words())
-            throw py::value_error("bits: at least " + std::to_string(graph_->words()) +
-                                  " words are needed, got " + std::to_string(bits->size()));
-        return bits;
-    }
-
     std::unique_ptr<HnswGraph> opened(const std::string& path) const {
         std::unique_ptr<HnswGraph> graph;
         file_call(path, [&] {
@@ -323,10 +323,7 @@ public:
         queries.check_length(index_->dims(), 1);
         if (scanned < 1)
             throw py::value_error("scanned must be 1 or more, got " + std::to_string(scanned));
-        const Bits bits = optional_bits(bits_object);
-        if (bits && bits->size() < index_->words())
-            throw py::value_error("bits: at least " + std::to_string(index_->words()) +
-                                  " words are needed, got " + std::to_string(bits->size()));
+        const Bits bits = checked_bits(bits_object, index_->words());
         const std::size_t count = queries.shape(0), each = checked_k(k);
         py::array_t<std::int32_t> rows({count, each});
         py::array_t<float> scores({count, each});

@@ -1,5 +1,3 @@
-#include "slate.inl"
-
 typedef std::int32_t Whole __attribute__((vector_size(4 * kLanes)));
 
 // Natural logarithm of positive normal numbers, to 3e-6: exponent and mantissa apart, the mantissa

@@ -1,5 +1,3 @@
-#include "slate.inl"
-
 // work.extra: gain [padded], trade_off * relevance; nearest [padded], largest similarity to a pick.
 void mmr(const SlateCandidates& c, const SlateWork& work, std::size_t k, float trade_off,
          float penalty, std::int32_t* positions) {

@@ -25,7 +25,6 @@ from tamis_server.bundles import manifest as fmt
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-_QUERIES_WITHOUT_USERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +186,6 @@ def _built(parts: BundleParts, note: Callable[[str], None]) -> Built:
     if not isinstance(parts.index, AutoIndex):
         return build_index(parts.vectors, parts.index, parts.seed)
     queries = queries_of(parts.users, parts.encoder, parts.as_of, parts.seed)
-    if not queries.shape[0]:
-        queries = parts.vectors[:_QUERIES_WITHOUT_USERS]
     kept, other = faster(parts.vectors, queries, parts.index, parts.seed)
     note(f"index: kept {kept}; not {other}")
     return kept.built

@@ -1,0 +1,5 @@
+#include "greedy.inl"
+
+#include "../src/mmr.inl"
+
+#include "../src/dpp.inl"
