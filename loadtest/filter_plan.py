@@ -1,4 +1,5 @@
-"""Recall and time of each way to search under a filter, and of the way the filter plan chooses.
+"""Recall and time of each way to search a graph under a filter, of the way that the plan chooses,
+and of inverted lists over the same items (``bundles.lists``).
 
 Usage: python loadtest/filter_plan.py [--items 100000] [--queries 200]. Clustered 64-d vectors as
 in the load tests' bundles; recall@100 against brute force, median microseconds a query, one thread.
@@ -15,20 +16,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from bundles import DIMS, bundle
+from bundles import DIMS, bundle, lists
 from numpy.typing import NDArray
 
 import tamis_kernels
-from tamis_kernels import HnswGraph, bloom_insert, bloom_test, select
+from tamis_kernels import HnswGraph, IvfIndex, bloom_insert, bloom_test, select
 from tamis_server.adapters.embedded.filter_plan import FilterCosts, FilterPlan
 from tamis_server.adapters.embedded.hnsw import GraphSearcher
+from tamis_server.adapters.embedded.ivf import ListSearcher
 from tamis_server.bundles.loader import load
+from tamis_server.bundles.manifest import IvfSpec
 from tamis_server.settings import RetrievalSettings
 
 K, EF = 100, RetrievalSettings().ef_search
 SHARES = (1.0, 0.9995, 0.99, 0.9, 0.5, 0.1, 0.01, 0.001)
 CLUSTERS = 500
-WAYS = ("exact", "filtered", "post", "chosen")
+WAYS = ("exact", "filtered", "post", "chosen", "lists")
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -41,7 +44,7 @@ class Measured:
     filter: str
     share: float
     way: str
-    taken: str  # what the plan chose; the way itself otherwise
+    taken: str  # what was done
     recall: float
     us: float
     completed: float  # share of the queries that an exact scan had to complete
@@ -62,8 +65,14 @@ class Bench:
 
     def __init__(self, items: int, queries: int, seed: int = 1) -> None:
         loaded = load(bundle(items))
+        inverted = load(lists(items))
         assert isinstance(loaded.index, HnswGraph)
+        assert isinstance(inverted.index, IvfIndex)
+        assert isinstance(inverted.manifest.index, IvfSpec)
         self.searcher = GraphSearcher(loaded.index, DIMS, ef_search=EF)
+        self.lists = ListSearcher(
+            inverted.index, inverted.vectors, scanned=inverted.manifest.index.scanned
+        )
         self.vectors = loaded.vectors
         self.costs = FilterCosts(items, DIMS, EF)
         rng = np.random.default_rng(seed)
@@ -131,16 +140,17 @@ class Bench:
     def _measure(self, kind: str, share: float, way: str, asked: list[Question]) -> Measured:
         recalls, times, completed, taken = [], [], 0, ""
         for question in asked:
-            plan = self.plan(way, question.allowed)
+            asking = question.query, K, question.bits, question.allowed
             start = time.perf_counter()
-            found = self.searcher.search_by(
-                plan, question.query, K, question.bits, question.allowed
-            )
+            if way == "lists":
+                found = self.lists.search(*asking)
+            else:
+                found = self.searcher.search_by(self.plan(way, question.allowed), *asking)
             times.append((time.perf_counter() - start) * 1e6)
             hits = question.wanted & set(found.of[0].rows.tolist())
             recalls.append(len(hits) / len(question.wanted))
             completed += found.completed
-            taken = str(plan.way)
+            taken = str(found.way)
         recall, us = statistics.mean(recalls), statistics.median(times)
         return Measured(kind, share, way, taken, recall, us, completed / len(asked))
 
@@ -199,6 +209,10 @@ def figures(items: int = 100_000, queries: int = 100) -> list[tuple[str, float, 
         recall = min(row.recall for row in chosen)
         found.append((f"filter_plan_recall_{name}", recall, "recall@100, worst filter"))
         found.append((f"filter_plan_us_{name}", chosen[0].us, "us/query, random filter"))
+        listed = [row for row in rows if row.share == share and row.way == "lists"]
+        recall = min(row.recall for row in listed)
+        found.append((f"filter_lists_recall_{name}", recall, "recall@100, worst filter"))
+        found.append((f"filter_lists_us_{name}", listed[0].us, "us/query, random filter"))
     found.append(("filter_plan_crossover_allowed", crossover, f"rows; the plan's is {planned}"))
     found.append(("filter_500_us", filter_us(), "us; 4 Bloom filters and eligibility"))
     return found
@@ -228,7 +242,7 @@ def main() -> None:
         cells = []
         for row in rows[start : start + len(WAYS)]:
             star = f" *{row.completed:.0%}" if row.completed else ""
-            way = f" {row.taken}" if row.way == "chosen" else ""
+            way = f" {row.taken}" if row.way in ("chosen", "lists") else ""
             cells.append(f"{row.recall:.3f}, {row.us:.0f}{star}{way}")
         row = rows[start]
         print(f"| {row.share * 100:g} % | {row.filter} | " + " | ".join(cells) + " |")

@@ -50,7 +50,7 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
         self, request: pb.RecommendRequest, context: Context
     ) -> pb.RecommendResponse:
         call = current_call()
-        response, slate = await _recommend(
+        response, slate = await recommend(
             self._engines.current, request, call.request_id, call.deadline
         )
         _note(call, slate)
@@ -67,7 +67,7 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
             request_id = f"{call.request_id}-{position}"
             async with room:
                 try:
-                    response, _ = await _recommend(engine, each, request_id, call.deadline)
+                    response, _ = await recommend(engine, each, request_id, call.deadline)
                 except Exception as error:
                     status = refusal(error, request_id)
                     return pb.BatchRecommendResult(error=_request_error(status))
@@ -123,9 +123,11 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
         return response
 
 
-async def _recommend(
+async def recommend(
     engine: Engine, request: pb.RecommendRequest, request_id: str, deadline: Deadline
 ) -> tuple[pb.RecommendResponse, Slate]:
+    """One request from checks to the answer, and the slate that it tells of. Raises InvalidRequest,
+    and what the funnel raises."""
     validation.check_recommend(request, engine.catalogue.attributes)
     slate = await engine.recommend.run(
         mapping.to_context(

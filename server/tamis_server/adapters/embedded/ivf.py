@@ -11,8 +11,8 @@ from tamis_server.domain.candidates import Bits, Rows, Scored, Scores, Vectors
 
 _RESULTS = 100  # what `scanned` is meant for
 _LEAST = 4  # rows looked at for each that is asked for
-# ns on one core of an AMD EPYC with AVX-512 (docs/performance.md). Exact scores wait for memory,
-# codes lie one behind the other.
+# ns on one core of an AMD EPYC with AVX-512 (`python loadtest/filter_plan.py` times both ways).
+# Exact scores wait for memory, codes lie one behind the other.
 _EXACT_NS, _EXACT_NS_A_FLOAT = 5.0, 0.3
 _CODES_NS_A_FLOAT = 0.04
 

@@ -27,7 +27,7 @@ class Found:
 class Searcher(Protocol):
     """An index over the rows 0 to ``size - 1``.
 
-    Recall does not depend on the filter.
+    A filter costs time rather than recall.
     """
 
     @property
