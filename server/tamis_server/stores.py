@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis_server.adapters.embedded.catalogue import item_keys
 from tamis_server.adapters.embedded.lmdb_changes import LmdbChanges
 from tamis_server.adapters.embedded.lmdb_environment import Environment
 from tamis_server.adapters.embedded.lmdb_users import LmdbUsers
 from tamis_server.adapters.remote.redis_changes import RedisChanges
 from tamis_server.adapters.remote.redis_connection import Connection, redacted
 from tamis_server.adapters.remote.redis_users import RedisUsers
+from tamis_server.bundles.ids import item_keys
 from tamis_server.domain.activity import Decay
 from tamis_server.domain.context import EventKind
 from tamis_server.domain.ports import CatalogueStore, ItemActivity, UserStateStore

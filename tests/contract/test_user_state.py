@@ -13,7 +13,7 @@ import pytest
 from support.stores import Opener as Open
 from support.stores import event, write_100
 from tamis_kernels import bloom_test
-from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.bundles.ids import item_keys
 from tamis_server.domain.context import Event, EventKind, UserState
 
 DAY = 86_400.0

@@ -18,7 +18,7 @@ from tamis.v1.catalog_service_pb2 import NewItem
 from tamis_client import AsyncTamisClient
 from tamis_pipeline.bundle import BundleParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
-from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.item_tower import ItemTower
 from tamis_server.bundles.loader import load
 from tamis_server.domain.changes import Upsert

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from support.engines import Bench, Recorder
-from tamis_server.adapters.embedded.catalogue import item_keys
 from tamis_server.adapters.embedded.event_log import NoEventLog
 from tamis_server.bundles.editor import CatalogueEditor
+from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue, LiveStatus
 from tamis_server.domain.candidates import Candidates
 from tamis_server.domain.context import RequestContext

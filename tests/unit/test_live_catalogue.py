@@ -12,8 +12,8 @@ import pytest
 
 from support.engines import Bench, bench
 from support.stores import Opener
-from tamis_server.adapters.embedded.catalogue import item_keys
 from tamis_server.bundles.editor import CatalogueEditor, NewItem
+from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert, decode, encode
 from tamis_server.domain.errors import InvalidRequest

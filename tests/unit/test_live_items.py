@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.engines import AS_OF, SPARE, Bench, bench, request
 from tamis_pipeline.synthetic import COLOURS, TAGS
 from tamis_server.adapters.embedded import live_items
-from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.bundles.ids import item_keys
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert
 from tamis_server.domain.context import Operator, Predicate
 from tamis_server.domain.ports import Item

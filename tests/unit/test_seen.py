@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support.parquet_filter import ParquetFilter
 from tamis_kernels import bloom_insert, bloom_test
-from tamis_server.adapters.embedded.catalogue import item_keys
+from tamis_server.bundles.ids import item_keys
 from tamis_server.domain import seen, user_record
 from tamis_server.domain.context import EventKind, UserState
 from tamis_server.domain.seen import SeenGroup, SeenPolicy

@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tamis_kernels import KeyIndex, bits_of, xxh64
+from tamis_kernels import KeyIndex, bits_of
 from tamis_server.adapters.embedded.availability import AvailableRows
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.ids import Ids, item_keys
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Bits, Keys, Rows
 from tamis_server.domain.context import History, UserState
 from tamis_server.domain.errors import BundleRejected
 from tamis_server.domain.ports import AttributeType, Item
-
-
-def item_keys(item_ids: Sequence[str]) -> Keys:
-    """uint64[n]: XXH64 of each id's UTF-8 bytes, the item's name in bundle-independent state."""
-    encoded = [item_id.encode() for item_id in item_ids]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(data) for data in encoded], out=offsets[1:])
-    return xxh64(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
 
 class BundleCatalogue:
@@ -36,12 +29,11 @@ class BundleCatalogue:
     def __init__(self, bundle: Bundle, available: AvailableRows) -> None:
         self._items = bundle.items
         self._available = available
-        ids: list[str] = bundle.items.column("item_id").to_pylist()
-        self._ids = ids
+        self._ids = Ids(bundle.items.column("item_id"))
         self._keys = np.zeros(bundle.rows, np.uint64)
-        self._keys[: len(ids)] = item_keys(ids)
+        self._keys[: self.size] = self._ids.keys()
         self._base = KeyIndex(self.bundle_keys)
-        if self._base.distinct < len(ids):
+        if self._base.distinct < self.size:
             raise BundleRejected(fmt.ITEMS, "two items share an item_id (or its 64-bit hash)")
         self._attributes = {
             attribute.name: AttributeType(attribute.name, attribute.kind)
@@ -88,8 +80,11 @@ class BundleCatalogue:
 
     def item_ids(self, rows: Rows) -> list[str]:
         size = self.size
+        if not self._live_items:
+            return self._ids.of(rows)
+        known = iter(self._ids.of(rows[rows < size]))
         return [
-            self._ids[row] if row < size else self._live_items[row].item_id for row in rows.tolist()
+            next(known) if row < size else self._live_items[row].item_id for row in rows.tolist()
         ]
 
     def keys(self, rows: Rows) -> Keys:

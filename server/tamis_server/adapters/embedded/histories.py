@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamis_kernels import KeyIndex
+from tamis_server.bundles.ids import Ids, item_keys
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Keys
 from tamis_server.domain.context import UserState
@@ -16,8 +18,8 @@ class BundleHistories:
     def __init__(self, bundle: Bundle, keys: Keys, policy: SeenPolicy) -> None:
         """keys uint64[items]: of the bundle's items by row."""
         users = bundle.users
-        ids: list[str] = users.column("user_id").to_pylist()
-        self._position = {user_id: position for position, user_id in enumerate(ids)}
+        self._ids = Ids(users.column("user_id"))
+        self._position = KeyIndex(self._ids.keys())
         self._keys = keys
         self._windows = policy.windows()
         self._columns = {}
@@ -28,8 +30,9 @@ class BundleHistories:
 
     def of(self, user_id: str, now: float) -> UserState | None:
         """The state of a user as of the bundle; None for a user it does not know."""
-        position = self._position.get(user_id)
-        if position is None:
+        found = self._position.find(item_keys([user_id]))
+        position = int(found[0])
+        if position < 0 or self._ids.of(found) != [user_id]:
             return None
         own = slice(self._offsets[position], self._offsets[position + 1])
         times, kinds = self._columns["times"][own], self._columns["kinds"][own]

@@ -1,0 +1,44 @@
+"""Ids of items and users, and their keys: the names of both in state that outlives a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tamis_kernels import xxh64
+from tamis_server.domain.candidates import Keys, Rows
+
+
+def item_keys(item_ids: Sequence[str]) -> Keys:
+    """uint64[n]: XXH64 of each id's UTF-8 bytes, the item's name in bundle-independent state."""
+    encoded = [item_id.encode() for item_id in item_ids]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(data) for data in encoded], out=offsets[1:])
+    return xxh64(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+
+class Ids:
+    """The ids of a column, by position: the bytes of the table, and no object an id, which would
+    take time to make, five times the memory, and to itself the interpreter while it is made."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        """column: of strings, none of them missing."""
+        array = column.cast(pa.large_string()).combine_chunks()
+        _, offsets, data = array.buffers()
+        self._offsets = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
+        self._bytes = memoryview(data if data is not None else b"")
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def keys(self) -> Keys:
+        """uint64[n]: as ``item_keys``."""
+        return xxh64(np.frombuffer(self._bytes, np.uint8), self._offsets)
+
+    def of(self, positions: Rows) -> list[str]:
+        starts, ends = self._offsets[positions].tolist(), self._offsets[positions + 1].tolist()
+        return [
+            str(self._bytes[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)
+        ]
