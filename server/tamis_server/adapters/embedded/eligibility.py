@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,13 +24,14 @@ from tamis_server.domain.errors import ContractViolation
 class AttributeEligibility:
     """Answers which rows may be shown.
 
-    Categories, tags and booleans: a roaring bitmap per value. Numbers: a sorted column. A missing
-    value matches no IN and no RANGE, and every NOT_IN. Kept are the bits that recent predicate sets
+    Categories, tags and booleans: a roaring bitmap per value. Numbers: a column. A missing value
+    matches no IN and no RANGE, and every NOT_IN. Kept are the bits that recent predicate sets
     match, and their conjunction with the available rows as long as those stay the same.
     """
 
     def __init__(self, bundle: Bundle, available: AvailableRows, cached: int = 256) -> None:
-        self._rows = bundle.rows
+        words = available.bits.shape[0]
+        self._every = bits_of(np.arange(bundle.rows, dtype=np.int32), words)
         self._available = available
         self._values: dict[str, _Values] = {}
         self._numbers: dict[str, _Numbers] = {}
@@ -37,7 +39,7 @@ class AttributeEligibility:
             column = bundle.items.column(attribute.name)
             if attribute.kind == "number":
                 numbers = column.cast(pa.float64()).to_numpy()
-                self._numbers[attribute.name] = _Numbers(numbers, bundle.rows)
+                self._numbers[attribute.name] = _Numbers(numbers, words)
             else:
                 self._values[attribute.name] = _Values(column, attribute.kind)
         self._cached = cached
@@ -63,7 +65,7 @@ class AttributeEligibility:
         return _without(found, excluded) if excluded.shape[0] else found
 
     def put(self, row: int, attributes: Mapping[str, Any]) -> None:
-        """The row has these attributes now and no others."""
+        """The row, behind the bundle's, has these attributes now and no others."""
         for name, values in self._values.items():
             values.put(row, attributes.get(name))
         for name, numbers in self._numbers.items():
@@ -74,59 +76,56 @@ class AttributeEligibility:
     def _bits(self, predicates: tuple[Predicate, ...]) -> Bits:
         found = self._matching.get(predicates)
         if found is None:
-            found = self._dense(self._matches(predicates))
+            found = self._matches(predicates)
             self._matching[predicates] = found
             if len(self._matching) > self._cached:
                 dropped, _ = self._matching.popitem(last=False)
                 self._eligible.pop(dropped, None)
         return found
 
-    def _matches(self, predicates: Iterable[Predicate]) -> BitMap:
-        allowed = BitMap(range(self._rows))
+    def _matches(self, predicates: Iterable[Predicate]) -> Bits:
+        allowed = self._every.copy()
         for predicate in predicates:
             matching = self._matching_rows(predicate)
             if predicate.operator is Operator.NOT_IN:
-                allowed -= matching
+                allowed &= ~matching
             else:
                 allowed &= matching
         return allowed
 
-    def _matching_rows(self, predicate: Predicate) -> BitMap:
+    def _matching_rows(self, predicate: Predicate) -> Bits:
         numbers = self._numbers.get(predicate.attribute)
         if numbers is not None:
             return numbers.matching(predicate)
         values = self._values.get(predicate.attribute)
         if values is None:
             raise ContractViolation(f"no attribute {predicate.attribute} in this bundle")
-        return values.matching(predicate)
-
-    def _dense(self, rows: BitMap) -> Bits:
-        mask = np.zeros(-(-self._rows // 64) * 64, np.bool_)
-        mask[np.asarray(rows.to_array(), np.uint32)] = True
-        return np.packbits(mask, bitorder="little").view(np.uint64)
+        return bits_of(values.matching(predicate), self._every.shape[0])
 
 
 class _Values:
     """A category, tags or a boolean: the rows of each value."""
 
     def __init__(self, column: pa.ChunkedArray, kind: str) -> None:
-        rows = pa.array(np.arange(len(column), dtype=np.uint32))
+        rows = np.arange(len(column), dtype=np.uint32)
         if kind == "tags":
-            rows = rows.take(pc.list_parent_indices(column).combine_chunks())
+            rows = rows[pc.list_parent_indices(column).to_numpy()]
             column = pc.list_flatten(column)
-        pairs = pa.table({"value": column, "row": rows}).filter(pc.field("value").is_valid())
-        groups: Mapping[str, list[Any]] = (
-            pairs.group_by("value").aggregate([("row", "list")]).to_pydict()
-        )
-        self._rows: dict[Any, BitMap] = {
-            value: BitMap(rows)
-            for value, rows in zip(groups["value"], groups["row_list"], strict=True)
+        encoded = column.dictionary_encode().combine_chunks()
+        values = encoded.dictionary.to_pylist()
+        codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+        codes = codes.astype(np.min_scalar_type(len(values)))  # narrow ones are sorted fast
+        ends = np.cumsum(np.bincount(codes, minlength=len(values)))
+        ordered = np.split(rows[np.argsort(codes, kind="stable")], ends)
+        self._rows = {
+            value: BitMap(array("I", rows_of_it.tobytes()))
+            for value, rows_of_it in zip(values, ordered, strict=False)  # missing ones are last
         }
         self._put: dict[int, list[Any]] = {}
 
-    def matching(self, predicate: Predicate) -> BitMap:
+    def matching(self, predicate: Predicate) -> Rows:
         found = (self._rows[value] for value in predicate.values if value in self._rows)
-        return BitMap.union(BitMap(), *found)
+        return np.frombuffer(BitMap.union(BitMap(), *found).to_array(), np.int32)
 
     def put(self, row: int, value: Any) -> None:
         for before in self._put.pop(row, ()):
@@ -138,39 +137,24 @@ class _Values:
 
 
 class _Numbers:
-    """A number: the column, and its rows in the order of their values."""
+    """A number: the column, which is read from end to end. That takes 1 ms for a million rows,
+    less than to gather the rows of a range from an order of them."""
 
-    def __init__(self, numbers: npt.NDArray[np.float64], rows: int) -> None:
-        self._column = np.full(rows, np.nan)
+    def __init__(self, numbers: npt.NDArray[np.float64], words: int) -> None:
+        self._column = np.full(64 * words, np.nan)
         self._column[: numbers.shape[0]] = numbers
-        self._sort()
 
-    def matching(self, predicate: Predicate) -> BitMap:
-        if predicate.operator is not Operator.RANGE:
-            spans = [self._span(float(value), float(value)) for value in predicate.values]
-        else:
+    def matching(self, predicate: Predicate) -> Bits:
+        if predicate.operator is Operator.RANGE:
             low = -np.inf if predicate.low is None else predicate.low
             high = np.inf if predicate.high is None else predicate.high
-            spans = [self._span(low, high)]
-        return BitMap(np.concatenate(spans)) if spans else BitMap()
+            found = (self._column >= low) & (self._column <= high)
+        else:
+            found = np.isin(self._column, np.array(predicate.values, np.float64))
+        return np.packbits(found, bitorder="little").view(np.uint64)
 
     def put(self, row: int, value: float | None) -> None:
         self._column[row] = np.nan if value is None else value
-        self._sorted = False
-
-    def _span(self, low: float, high: float) -> npt.NDArray[np.uint32]:
-        if not self._sorted:
-            self._sort()
-        start = np.searchsorted(self._ordered, low, side="left")
-        end = np.searchsorted(self._ordered, high, side="right")
-        return self._order[start:end]
-
-    def _sort(self) -> None:
-        present = np.flatnonzero(~np.isnan(self._column))
-        order = present[np.argsort(self._column[present], kind="stable")]
-        self._order = order.astype(np.uint32)
-        self._ordered = self._column[order]
-        self._sorted = True
 
 
 def _without(eligible: Eligible, excluded: Rows) -> Eligible:
