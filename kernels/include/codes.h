@@ -20,11 +20,12 @@ struct CodeFit {
 float largest_number(const float* vectors, const std::int32_t* rows, std::size_t count,
                      std::size_t dims);
 
-// Codes [code_width(dims)] of a row, 127 to `most`, around 128 for 0; a number that is none counts
-// as 0. Returns how well they stand for this row.
-CodeFit encode_row(const float* row, std::size_t dims, float most, std::uint8_t* codes);
+// Codes [code_width(dims)] of each of `count` rows, 127 to `most`, around 128 for 0; a number that is
+// none counts as 0. rows null: of the first `count`.
+void encode(const float* vectors, const std::int32_t* rows, std::size_t count, std::size_t dims,
+            float most, std::uint8_t* codes);
 
-// Of a table by its own largest number: `vectors` is [rows][dims], `codes` [rows][code_width(dims)].
+// Those of a table by its own largest number, and how well they stand for it: `vectors` is [rows][dims], `codes` [rows][code_width(dims)].
 CodeFit encode_rows(const float* vectors, std::size_t rows, std::size_t dims, std::uint8_t* codes);
 
 }  // namespace tamis

@@ -30,4 +30,27 @@ inline float load_one(const Half* from) {
     return value;
 }
 
+// The half nearest to a float, ties to even; infinity beyond 65504; NaN stays one.
+inline Half nearest_half(float value) {
+    std::uint32_t wide;
+    std::memcpy(&wide, &value, sizeof wide);
+    const auto sign = static_cast<std::uint16_t>(wide >> 16 & 0x8000u);
+    const std::uint32_t rest = wide & 0x7fffffffu;
+    std::uint32_t half;
+    if (rest > 0x7f800000u) {
+        half = 0x7e00u | (rest >> 13 & 0x3ffu);
+    } else if (rest >= 0x47800000u) {
+        half = 0x7c00u;
+    } else if (rest >= 0x38800000u) {  // a carry of rounding may reach the exponent, and infinity
+        half = (rest - (112u << 23) + 0xfffu + (rest >> 13 & 1u)) >> 13;
+    } else {  // so many times 2^-24: the sum leaves them in the low bits, rounded
+        float sum;
+        std::memcpy(&sum, &rest, sizeof sum);
+        sum += 0.5f;
+        std::memcpy(&half, &sum, sizeof half);
+        half -= 0x3f000000u;
+    }
+    return {static_cast<std::uint16_t>(sign | half)};
+}
+
 }  // namespace tamis

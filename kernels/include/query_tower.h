@@ -5,14 +5,15 @@
 #include <cstdint>
 
 #include "buffer.h"
+#include "half.h"
 #include "level.h"
 
 namespace tamis {
 
-// Row-major. Only history_table may be unaligned.
+// Row-major. Only history_table may be unaligned; it is in halves, as large as the catalogue.
 struct QueryTowerWeights {
     std::size_t items, width, heads, length, kinds, slots, hidden, dims;
-    const float* history_table;  // [items][width]
+    const Half* history_table;   // [items][width]
     const float* seeds;          // [width][heads]
     const float* kind_bias;      // [kinds][heads]
     const float* recency_bias;   // [length][heads], the latest event first

@@ -3,12 +3,22 @@
 #include "arguments.h"
 #include "bindings.h"
 #include "deepfm_side.h"
+#include "narrow.h"
 #include "query_tower.h"
 
 namespace tamis {
 namespace {
 
 using Unlocked = py::gil_scoped_release;
+
+py::array_t<Half> halved(py::handle values_object) {
+    const Array<float> values("values", values_object, 2, Alignment::any);
+    py::array_t<Half> out({values.shape(0), values.shape(1)});
+    Half* to = out.mutable_data();
+    const Unlocked unlocked;
+    narrow(values.data(), values.size(), to);
+    return out;
+}
 
 class BoundQueryTower {
 public:
@@ -75,7 +85,8 @@ private:
         return w;
     }
 
-    Array<float> history_table_, seeds_, kind_bias_, recency_bias_, kind_weight_;
+    Array<Half> history_table_;
+    Array<float> seeds_, kind_bias_, recency_bias_, kind_weight_;
     Array<bool> heard_;
     Array<float> context_table_, w_context_, skip_, w1_, b1_, w2_, b2_;
     QueryTower tower_;
@@ -147,6 +158,7 @@ void bind_towers(py::module_& module) {
              arg("embedding"), arg("linear"), arg("dense_linear"), arg("w1"), arg("b1"),
              arg("fields"))
         .def("parts", &BoundDeepFMSide::parts, arg("slots"), arg("dense"));
+    module.def("halved", halved, arg("values"));
 }
 
 }  // namespace tamis

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "codes.h"
@@ -19,7 +20,12 @@ std::size_t blocks_of(std::size_t rows) { return (rows + kBlockRows - 1) / kBloc
 // Codes of a row into its place in a block.
 void place(const std::uint8_t* codes, std::size_t groups, std::size_t slot, std::uint8_t* block) {
     for (std::size_t g = 0; g < groups; ++g)
-        std::copy(codes + g * 4, codes + g * 4 + 4, block + (g * kBlockRows + slot) * 4);
+        std::memcpy(block + (g * kBlockRows + slot) * 4, codes + g * 4, 4);
+}
+
+void prefetch_row(const float* vectors, std::int32_t row, std::size_t dims) {
+    const float* from = vectors + static_cast<std::size_t>(row) * dims;
+    for (std::size_t d = 0; d < dims; d += 16) __builtin_prefetch(from + d);
 }
 
 // 127 codes to the largest number; NaN counts as 0.
@@ -119,19 +125,22 @@ IvfIndex::IvfIndex(const float* centroids, std::size_t lists, const std::int64_t
     std::fill(slots, slots + blocks * kBlockRows, -1);
     block_codes = codes_.reserve<std::uint8_t>(blocks * bytes);
     std::fill(block_codes, block_codes + blocks * bytes, std::uint8_t{128});
-    const float most = largest_number(vectors, rows, size_, dims);
-    std::int32_t highest = -1;
+    const std::size_t end =
+        size_ == 0 ? 0 : static_cast<std::size_t>(*std::max_element(rows, rows + size_)) + 1;
+    words_ = (end + 63) / 64;
+    // where rows are the first ones they are read in order
+    const float most = largest_number(vectors, end == size_ ? nullptr : rows, size_, dims);
+    constexpr std::size_t kAhead = 8;
     for (std::size_t list = 0; list < lists; ++list)
         for (std::size_t i = 0; i < list_rows(list); ++i) {
-            const std::int32_t row = rows[static_cast<std::size_t>(starts[list]) + i];
+            const std::int32_t* row = rows + starts[list] + i;
             const std::size_t slot = first_block_[list] * kBlockRows + i;
-            slots[slot] = row;
-            encode_row(vectors + static_cast<std::size_t>(row) * dims, dims, most, codes.data());
+            slots[slot] = *row;
+            if (row + kAhead < rows + size_) prefetch_row(vectors, row[kAhead], dims);
+            encode(vectors, row, 1, dims, most, codes.data());
             place(codes.data(), groups_, slot % kBlockRows,
                   block_codes + slot / kBlockRows * bytes);
-            highest = std::max(highest, row);
         }
-    words_ = (static_cast<std::size_t>(highest + 1) + 63) / 64;
 }
 
 // The codes of a list on their way to the cache, as far as that is worth it.

@@ -14,6 +14,7 @@ struct Heard {
 
 struct QueryTowerWork {
     Heard* heard;      // [length]
+    float* events;     // [length][width]
     float* attention;  // [heads][length]
     float* pooled;     // [heads][width]
     float* about;      // [width]
@@ -41,8 +42,9 @@ void QueryTower::encode(const QueryTowerUser& user, float* query) const {
     thread_local Buffer events, floats;
     QueryTowerWork work;
     work.heard = events.reserve<Heard>(w.length);
-    work.attention = floats.reserve<float>(w.heads * (w.length + w.width) + w.width + w.hidden);
-    work.pooled = work.attention + w.heads * w.length;
+    work.attention = floats.reserve<float>((w.heads + w.width) * w.length + (w.heads + 1) * w.width + w.hidden);
+    work.events = work.attention + w.heads * w.length;
+    work.pooled = work.events + w.length * w.width;
     work.about = work.pooled + w.heads * w.width;
     work.hidden = work.about + w.width;
     variant(level_, scalar::encode_user, avx2::encode_user, avx512::encode_user)(w, user, work, query);

@@ -2,16 +2,30 @@
 
 #include "dense.inl"
 
+// A row in halves, in floats.
+inline void widen(const Half* from, std::size_t count, float* to) {
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) store(to + i, load(from + i));
+    for (; i < count; ++i) to[i] = load_one(from + i);
+}
+
 // Of what is heard of the last events; returns how many they are.
-inline std::size_t listen(const QueryTowerWeights& w, const QueryTowerUser& user, Heard* heard) {
+inline std::size_t listen(const QueryTowerWeights& w, const QueryTowerUser& user,
+                          const QueryTowerWork& work) {
     const std::size_t events = user.events < w.length ? user.events : w.length;
     std::size_t count = 0;
     for (std::size_t recency = 0; recency < events; ++recency) {
         const std::size_t at = user.events - 1 - recency;
         if (user.rows[at] < 0 || !w.heard[user.kinds[at]]) continue;
-        const float* event = w.history_table + static_cast<std::size_t>(user.rows[at]) * w.width;
-        for (std::size_t i = 0; i < w.width; i += 16) __builtin_prefetch(event + i);
-        heard[count++] = {event, user.kinds[at], recency};
+        const Half* event = w.history_table + static_cast<std::size_t>(user.rows[at]) * w.width;
+        for (std::size_t i = 0; i < w.width; i += 32) __builtin_prefetch(event + i);
+        work.heard[count] = {work.events + count * w.width, user.kinds[at], recency};
+        ++count;
+    }
+    for (std::size_t p = 0; p < count; ++p) {
+        const std::size_t at = user.events - 1 - work.heard[p].recency;
+        widen(w.history_table + static_cast<std::size_t>(user.rows[at]) * w.width, w.width,
+              work.events + p * w.width);
     }
     return count;
 }
@@ -42,7 +56,7 @@ inline void add_scaled(float share, const float* from, std::size_t count, float*
 void encode_user(const QueryTowerWeights& w, const QueryTowerUser& user, const QueryTowerWork& work,
                  float* query) {
     std::memset(query, 0, w.dims * sizeof(float));
-    const std::size_t heard = listen(w, user, work.heard), pooled = w.heads * w.width;
+    const std::size_t heard = listen(w, user, work), pooled = w.heads * w.width;
     if (heard == 0) return;
     std::memset(work.pooled, 0, (pooled + w.width) * sizeof(float));  // `about` lies behind
     for (std::size_t head = 0; head < w.heads; ++head) {

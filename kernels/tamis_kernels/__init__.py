@@ -51,6 +51,7 @@ __all__ = [
     "dot_rows",
     "dpp",
     "fuse_ranks",
+    "halved",
     "level",
     "mmr",
     "most_frequent",
@@ -349,11 +350,16 @@ class KeyIndex:
         return self._index.find(wanted)
 
 
+def halved(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """float16[n, d] nearest to values float32[n, d], ties to even; infinite beyond 65504."""
+    return _kernels.halved(values)
+
+
 class QueryTower:
     """Attention over a history, pooled, and a small residual MLP: one user's query vector.
 
     Each of the last l events that is heard gets a share by softmax, for each of h heads: of its
-    row of history_table float32[n, e] times seeds float32[e, h], plus kind_bias float32[kinds, h],
+    row of history_table float16[n, e] times seeds float32[e, h], plus kind_bias float32[kinds, h],
     plus recency_bias float32[l, h] (latest event first); the share counts kind_weight
     float32[kinds] times. heard: bool[kinds]. The heads' sums of events make p [h * e], and the
     chosen rows of context_table float32[slots, e] add up to c; the query is
@@ -367,7 +373,7 @@ class QueryTower:
 
     def __init__(
         self,
-        history_table: NDArray[np.float32],
+        history_table: NDArray[np.float16],
         seeds: NDArray[np.float32],
         kind_bias: NDArray[np.float32],
         recency_bias: NDArray[np.float32],

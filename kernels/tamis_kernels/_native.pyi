@@ -77,10 +77,12 @@ class KeyIndex:
     def distinct(self) -> int: ...
     def find(self, wanted: NDArray[np.uint64]) -> NDArray[np.int32]: ...
 
+def halved(values: NDArray[np.float32]) -> NDArray[np.float16]: ...
+
 class QueryTower:
     def __init__(
         self,
-        history_table: NDArray[np.float32],
+        history_table: NDArray[np.float16],
         seeds: NDArray[np.float32],
         kind_bias: NDArray[np.float32],
         recency_bias: NDArray[np.float32],

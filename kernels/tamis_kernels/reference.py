@@ -25,6 +25,7 @@ from tamis_kernels.reference_taste import cross_features as cross_features  # no
 from tamis_kernels.reference_taste import most_frequent as most_frequent  # noqa: PLC0414
 from tamis_kernels.reference_towers import DeepFMSide as DeepFMSide  # noqa: PLC0414
 from tamis_kernels.reference_towers import QueryTower as QueryTower  # noqa: PLC0414
+from tamis_kernels.reference_towers import halved as halved  # noqa: PLC0414
 
 _SALT = np.array(
     [

@@ -11,10 +11,16 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 
+def halved(values: Float32) -> NDArray[np.float16]:
+    check("values", values, np.float32, 2)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
+
+
 class QueryTower:
     def __init__(
         self,
-        history_table: Float32,
+        history_table: NDArray[np.float16],
         seeds: Float32,
         kind_bias: Float32,
         recency_bias: Float32,
@@ -29,7 +35,6 @@ class QueryTower:
         b2: Float32,
     ) -> None:
         for name, array in {
-            "history_table": history_table,
             "seeds": seeds,
             "kind_bias": kind_bias,
             "recency_bias": recency_bias,
@@ -42,6 +47,7 @@ class QueryTower:
             check(name, array, np.float32, 2)
         for name, array in {"kind_weight": kind_weight, "b1": b1, "b2": b2}.items():
             check(name, array, np.float32, 1)
+        check("history_table", history_table, np.float16, 2)
         check("heard", heard, np.bool_, 1)
         width, kinds = history_table.shape[1], len(kind_bias)
         check_length("seeds", seeds, width)
@@ -82,7 +88,7 @@ class QueryTower:
         if not heard.any():
             return np.zeros_like(b2)
         rows, kinds = rows[heard], kinds[heard]
-        events = self._table[rows]
+        events = self._table[rows].astype(np.float32)
         logits = events @ self._seeds + kind_bias[kinds] + recency_bias[np.flatnonzero(heard)]
         attention = np.exp(logits - np.maximum(logits.max(axis=0), np.float32(-1e9)))
         attention /= np.maximum(attention.sum(axis=0), np.float32(1e-9))

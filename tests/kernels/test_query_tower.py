@@ -25,7 +25,7 @@ class Tower:
             return (rng.normal(size=size) / np.sqrt(size[0])).astype(np.float32)
 
         self.arrays = {
-            "history_table": draw(ITEMS, width) * 6,
+            "history_table": (draw(ITEMS, width) * 6).astype(np.float16),
             "seeds": draw(width, heads) * 3,
             "kind_bias": draw(KINDS, heads),
             "recency_bias": draw(length, heads),

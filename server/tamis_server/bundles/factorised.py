@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tamis_kernels import DeepFM, DeepFMSide
+from tamis_kernels import DeepFM, DeepFMSide, halved
 from tamis_server.bundles.manifest import FeatureSchema
 
 Float32 = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ class FactorisedDeepFM:
         cell = np.float32 if precision == "f32" else np.float16
         h1, e = weights["b1"].shape[0], weights["item_embedding"].shape[1]
         hidden, factors = np.zeros((rows, h1), cell), np.zeros((rows, e), cell)
-        self._tables = (hidden, factors, np.zeros(rows, np.float32))
+        self._tables = hidden, factors, np.zeros(rows, np.float32)
         layers = {
             own: np.ascontiguousarray(weights[name], np.float32) for own, name in _LAYERS.items()
         }
@@ -58,10 +58,15 @@ class FactorisedDeepFM:
         """What one item takes in memory."""
         return sum(table[:1].nbytes for table in self._tables)
 
-    def put(self, rows: Int32, fields: Int32, dense: Float32) -> None:
-        """Items of these rows have these fields int32[n, f] and dense features float32[n, d]."""
-        for table, part in zip(self._tables, self._item.parts(fields, dense), strict=True):
-            table[rows] = part
+    def put(self, rows: Int32 | slice, fields: Int32, dense: Float32) -> None:
+        """Items of these rows have these fields int32[n, f] and dense features float32[n, d].
+        Of different rows it may be called at once."""
+        hidden, factors, bias = self._tables
+        parts = self._item.parts(fields, dense)
+        half = hidden.dtype == np.float16
+        hidden[rows] = halved(parts[0]) if half else parts[0]
+        factors[rows] = halved(parts[1]) if half else parts[1]
+        bias[rows] = parts[2]
 
     def score(self, fields: Int32, dense: Float32, rows: Int32, cross: Float32) -> Float32:
         """Probabilities float32[n, objectives] of rows int32[n] for the user of fields int32[f] and

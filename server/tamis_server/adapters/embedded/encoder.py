@@ -18,14 +18,18 @@ class AttentiveQueryEncoder:
     table, which changes while serving."""
 
     def __init__(self, bundle: Bundle) -> None:
+        table = bundle.encoder["history_table"].astype(np.float16, copy=False)
         encoder = {
             name: np.ascontiguousarray(bundle.encoder[name], np.float32)
             for name in fmt.ENCODER_ARRAYS
+            if name != "history_table"
         }
-        e, d = encoder["history_table"].shape[-1], bundle.manifest.dim
+        e, d = table.shape[-1], bundle.manifest.dim
+        if table.shape != (bundle.rows, e):
+            reason = f"history_table is {table.shape} where {(bundle.rows, e)} fits"
+            raise BundleRejected(fmt.ENCODER, reason)
         hidden, heads = encoder["b1"].shape[-1], encoder["seeds"].shape[-1]
         for name, shape in {
-            "history_table": (bundle.rows, e),
             "seeds": (e, heads),
             "kind_bias": (HEARD.shape[0], heads),
             "recency_bias": (encoder["recency_bias"].shape[0], heads),
@@ -41,7 +45,7 @@ class AttentiveQueryEncoder:
             if encoder[name].shape != shape:
                 reason = f"{name} is {encoder[name].shape} where {shape} fits"
                 raise BundleRejected(fmt.ENCODER, reason)
-        self._tower = QueryTower(**encoder, heard=HEARD)
+        self._tower = QueryTower(table, **encoder, heard=HEARD)
 
     async def encode(self, ctx: RequestContext) -> Vectors | None:
         """A unit vector float32[d], or None where the history says nothing."""
