@@ -18,6 +18,10 @@ from typing import Any
 import grpc
 import numpy as np
 
+from tamis_client.connections import Connections
+
+STATUS = "/tamis.v1.AdminService/GetStatus"  # trailers come even where nobody knows it
+_SPREADING = 8  # calls a connection, in which the workers become known and connections move
 Call = Callable[[bytes], "grpc.aio.UnaryUnaryCall[bytes, bytes]"]
 
 
@@ -40,20 +44,26 @@ class Load:
 
 @asynccontextmanager
 async def calls(target: str, method: str, channels: int) -> AsyncIterator[Call]:
-    """A callable that sends raw bytes to ``method`` over several connections in turn."""
-    opened = [
+    """A callable that sends raw bytes to ``method`` over several connections in turn, spread over
+    the server's workers as those of the Python client are."""
+
+    def connect() -> grpc.aio.Channel:
         # a pool of its own for each, or gRPC would put all channels on one connection
-        grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
-        for _ in range(channels)
-    ]
-    stubs: Iterator[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = itertools.cycle(
-        [channel.unary_unary(method) for channel in opened]
-    )
+        return grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    connections = Connections(connect, channels)
     try:
-        await asyncio.gather(*(channel.channel_ready() for channel in opened))
+        for _ in range(_SPREADING * channels):
+            connection = connections.take()
+            status = connection.channel.unary_unary(STATUS)(b"", wait_for_ready=True, timeout=10)
+            for channel in connections.give(connection, await status.trailing_metadata()):
+                await channel.close()
+        stubs: Iterator[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = itertools.cycle(
+            [channel.unary_unary(method) for channel in connections.channels()]
+        )
         yield lambda request: next(stubs)(request, timeout=10)
     finally:
-        await asyncio.gather(*(channel.close() for channel in opened))
+        await asyncio.gather(*(channel.close() for channel in connections.channels()))
 
 
 async def saturate(
