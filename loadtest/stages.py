@@ -19,14 +19,14 @@ from bundles import bundle, lists
 
 import tamis_kernels
 from tamis.v1 import recommend_service_pb2 as pb
-from tamis_server.app import build_engine
-from tamis_server.bundles.loader import load
 from tamis_server.bundles.memory import keep
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.slate import Slate, StageTrace
+from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import Engine
 from tamis_server.settings import Settings
 from tamis_server.stores import open_stores
+from tamis_server.tables import Tables
 from tamis_server.transport.servicers import recommend
 
 WARM_UP = 300
@@ -58,7 +58,9 @@ async def measured(settings: Settings, count: int) -> tuple[Stages, list[float],
     stages = Stages()
     stores = open_stores(settings.state)
     assert settings.bundle.path is not None
-    engine = build_engine(load(settings.bundle.path), stores.users, settings, stages)
+    engine = build_engine(
+        Tables.load(settings.bundle.path, settings), stores.users, settings, stages
+    )
     keep()
     requests = recommendations()
     for request in requests[:WARM_UP]:

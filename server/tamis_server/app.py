@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import struct
 import time
@@ -13,333 +14,43 @@ from dataclasses import replace
 from importlib.metadata import version
 from math import nan
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import uvloop
 
 import tamis_kernels
-from tamis_kernels import HnswGraph, IvfIndex
-from tamis_server.adapters.embedded.availability import AvailableRows
-from tamis_server.adapters.embedded.blending import SimilarityAndTaste
-from tamis_server.adapters.embedded.catalogue import BundleCatalogue, item_keys
-from tamis_server.adapters.embedded.content import ClipEncoder
-from tamis_server.adapters.embedded.deepfm import NativeDeepFM
-from tamis_server.adapters.embedded.eligibility import AttributeEligibility
-from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.adapters.embedded.event_log import NoEventLog, ParquetEventLog
-from tamis_server.adapters.embedded.features import ColumnFeatures
-from tamis_server.adapters.embedded.filters import EligibleFilter, SeenFilter
-from tamis_server.adapters.embedded.histories import BundleHistories
-from tamis_server.adapters.embedded.hnsw import GraphSearcher
-from tamis_server.adapters.embedded.item_tower import item_tower
-from tamis_server.adapters.embedded.ivf import ListSearcher
-from tamis_server.adapters.embedded.live_items import LiveItems, NearestWithLive
-from tamis_server.adapters.embedded.merging import AsFound, ReciprocalRankMerger
-from tamis_server.adapters.embedded.nearest import NearestItems, Searcher
-from tamis_server.adapters.embedded.reranking import Diversity
-from tamis_server.adapters.embedded.sources import (
-    AroundAnchors,
-    AroundRecent,
-    OftenTogether,
-    Personal,
-    Sought,
-    fresh,
-    popular,
-    trending,
-)
-from tamis_server.bundles.clip import Clip
 from tamis_server.bundles.editor import CatalogueEditor
+from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue
-from tamis_server.bundles.loader import Bundle, Content, Index, load
-from tamis_server.bundles.manifest import CLIP, CONTENT, HnswSpec, IndexSpec, IvfSpec
 from tamis_server.bundles.memory import keep
 from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.swapper import Swapper
-from tamis_server.domain.candidates import Bits, DegradationLevel, Source, Vectors
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
-from tamis_server.domain.errors import BundleRejected, ContractViolation, DependencyFailed
-from tamis_server.domain.ports import UserStateStore
-from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch, no_variant
-from tamis_server.funnel.funnel import Funnel, StageObserver, Step
+from tamis_server.domain.errors import DependencyFailed
+from tamis_server.engines import build_engine
+from tamis_server.funnel.engine import BundleInfo, Engine, Measures
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.protection.admission import Admission
-from tamis_server.protection.quality import QualityFactor
-from tamis_server.rankers import deep_ranker, experiment, open_triton
+from tamis_server.rankers import open_triton
 from tamis_server.settings import (
     BundleSettings,
     EventsSettings,
-    RankingSettings,
-    RetrievalSettings,
-    SearchSettings,
     Settings,
     SettingsError,
 )
-from tamis_server.stages.filtering import Filtering
-from tamis_server.stages.hydration import Hydration
-from tamis_server.stages.preparation import (
-    EligibleItems,
-    QueryEncoding,
-    SearchEncoding,
-    UserHistory,
-    UserState,
-)
-from tamis_server.stages.ranking import Ranking
-from tamis_server.stages.reranking import Reranking
-from tamis_server.stages.retrieval import Quota, Retrieval
-from tamis_server.stores import open_stores, redacted, seen_policy
+from tamis_server.stores import open_stores, redacted
+from tamis_server.tables import Tables
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.server import GrpcServer
 from tamis_server.transport.servicers import ServerStatus
 
 if TYPE_CHECKING:
-    from tamis_server.adapters.remote.triton import TritonModel
     from tamis_server.adapters.remote.triton_endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 _PIXEL = b"BM" + struct.pack("<8xIIIIHH28x", 54, 40, 1, 1, 1, 24)  # a black one, as BMP
-_STATE_S = 1.0  # the store has a time-out of its own
-_GRACE_S = 0.005  # a model's own time-out says more than ours, so it comes first
-_INLINE_S = 10.0  # budget of stages that can't wait for anything: the deadline bounds them
-
-
-def build_engine(
-    bundle: Bundle,
-    store: UserStateStore,
-    settings: Settings,
-    observer: StageObserver,
-    triton: Mapping[str, TritonModel] = MappingProxyType({}),
-) -> Engine:
-    """Everything that answers requests from one bundle. Raises BundleRejected.
-
-    triton: models on their servers, by the URL of the settings.
-    """
-    columns = bundle.items.column("available").to_numpy(zero_copy_only=False)
-    in_stock = np.zeros(bundle.rows, np.bool_)
-    in_stock[: columns.shape[0]] = columns.astype(np.bool_)
-    available = AvailableRows(in_stock)
-    catalogue = BundleCatalogue(bundle, available)
-    eligibility = AttributeEligibility(bundle, available)
-    wanted = settings.retrieval
-    base, looks = _indices(bundle, wanted)
-    encoder = _encoder(bundle.content, settings.search)
-    histories = BundleHistories(bundle, catalogue.bundle_keys, seen_policy(settings.state))
-    user_history = Step(UserHistory(histories, catalogue), _INLINE_S)
-    user_state = Step(UserState(store, catalogue), _STATE_S, DegradationLevel.POPULARITY)
-    eligible = Step(EligibleItems(eligibility), _INLINE_S)
-    reranking = Step(
-        Reranking(
-            Diversity(
-                bundle,
-                method=settings.reranking.method,
-                trade_off=settings.reranking.trade_off,
-                pool=settings.reranking.pool,
-            )
-        ),
-        _INLINE_S,
-    )
-
-    protection = settings.protection
-    quality = QualityFactor(protection.target_s, floor=protection.least_quality)
-
-    def retrieval(*quotas: Quota) -> Step[Retrieval]:
-        return Step(Retrieval(quotas, ReciprocalRankMerger()), _INLINE_S)
-
-    def filtering(*filters: EligibleFilter | SeenFilter) -> Step[Filtering]:
-        return Step(Filtering(filters, settings.ranking.candidates, quality), _INLINE_S)
-
-    timeout = wanted.source_timeout_s
-    unmet = (EligibleFilter(), SeenFilter(catalogue))
-    ranker = NativeDeepFM(bundle, settings.ranking.objectives, settings.ranking.precision)
-    popular_items, trending_items = popular(bundle, unmet), trending(unmet)
-    fresh_items = fresh(bundle, wanted.fresh_days, unmet)
-    live = LiveItems(
-        bundle,
-        catalogue,
-        available,
-        eligibility,
-        base,
-        ranker,
-        popular_items,
-        fresh_items,
-        trending_items,
-        tower=item_tower(bundle),
-        space="" if isinstance(encoder, str) else encoder.space,
-    )
-    nearest = NearestWithLive(base, lambda: live.rows)
-    around_recent, around_anchors = [], []
-    if looks is not None:
-        alike = NearestWithLive(looks, lambda: live.content_rows)
-        weight = wanted.content_weight
-        recent = AroundRecent(alike, source=Source.CONTENT)
-        around_recent.append(Quota(recent, wanted.content, weight, timeout))
-        anchors = AroundAnchors(alike, source=Source.CONTENT)
-        around_anchors.append(Quota(anchors, wanted.related, weight, timeout))
-    query_encoding = QueryEncoding(AttentiveQueryEncoder(bundle))
-    hydration = Step(Hydration(ColumnFeatures(bundle)), _INLINE_S, DegradationLevel.RETRIEVAL_ORDER)
-    recommend = Funnel(
-        preparations=[
-            user_history,
-            user_state,
-            eligible,
-            Step(query_encoding, 0.05, DegradationLevel.POPULARITY),
-        ],
-        stages=[
-            retrieval(
-                Quota(Personal(nearest), wanted.personal, wanted.personal_weight, timeout),
-                Quota(AroundRecent(nearest), wanted.recent, wanted.recent_weight, timeout),
-                Quota(
-                    OftenTogether(bundle.neighbours),
-                    wanted.together,
-                    wanted.together_weight,
-                    timeout,
-                ),
-                Quota(popular_items, wanted.popular, wanted.popular_weight, timeout),
-                Quota(fresh_items, wanted.fresh, wanted.fresh_weight, timeout),
-                Quota(trending_items, wanted.trending, wanted.trending_weight, timeout),
-                *around_recent,
-            ),
-            filtering(*unmet),
-            hydration,
-            _ranking(bundle, triton, ranker, settings.ranking),
-            reranking,
-        ],
-        observer=observer,
-        quality=quality,
-    )
-    related = Funnel(
-        preparations=[user_history, user_state, eligible],
-        stages=[
-            retrieval(Quota(AroundAnchors(nearest), wanted.related, 1.0, timeout), *around_anchors),
-            filtering(EligibleFilter()),
-            reranking,
-        ],
-        observer=observer,
-    )
-
-    search: Funnel | NoSearch
-    if isinstance(encoder, str):
-        search = NoSearch(f"{encoder} (bundle {bundle.manifest.bundle_id})")
-    else:
-        search = Funnel(
-            preparations=[
-                Step(SearchEncoding(encoder), settings.search.timeout_s),
-                user_history,
-                Step(UserState(store, catalogue), _STATE_S, DegradationLevel.RETRIEVAL_ORDER),
-                eligible,
-                Step(query_encoding, 0.05, DegradationLevel.RETRIEVAL_ORDER),
-            ],
-            stages=[
-                Step(
-                    Retrieval(
-                        [Quota(Sought(alike), settings.search.candidates, 1.0, timeout)], AsFound()
-                    ),
-                    _INLINE_S,
-                ),
-                filtering(EligibleFilter()),
-                hydration,
-                Step(
-                    Ranking(SimilarityAndTaste(ranker, taste=settings.search.taste)),
-                    settings.ranking.timeout_s,
-                    DegradationLevel.RETRIEVAL_ORDER,
-                ),
-                reranking,
-            ],
-            observer=observer,
-        )
-
-    def measures() -> Measures:
-        indices = {"vectors": base} if looks is None else {"vectors": base, "content": looks}
-        queries = {
-            (name, way.value): float(tally.queries)
-            for name, index in indices.items()
-            for way, tally in index.tallies.items()
-        }
-        if isinstance(encoder, str):
-            return Measures(queries, {}, quality.value)
-        encoded = {"text": encoder.texts, "picture": encoder.pictures}
-        return Measures(queries, encoded, quality.value)
-
-    content = None if isinstance(encoder, str) else encoder
-    running = experiment(settings.ranking)
-    return Engine(
-        _info(bundle),
-        catalogue,
-        recommend,
-        related,
-        search,
-        live,
-        content,
-        measures,
-        no_variant if running is None else running.variant,
-    )
-
-
-def _ranking(
-    bundle: Bundle,
-    triton: Mapping[str, TritonModel],
-    light: NativeDeepFM,
-    wanted: RankingSettings,
-) -> Step[Ranking]:
-    """By the model of the settings, else by the native one, else in the order of retrieval."""
-    native = Step(Ranking(light), wanted.timeout_s, DegradationLevel.RETRIEVAL_ORDER)
-    deep = deep_ranker(bundle, triton, light, wanted)
-    if deep is None:
-        return native
-    return Step(
-        Ranking(deep),
-        wanted.timeout_s + _GRACE_S,
-        DegradationLevel.LIGHT_RANKER,
-        instead=replace(native, stage=Ranking(light, "light_ranking")),
-        leaves_s=wanted.reserve_s,
-    )
-
-
-def _indices(bundle: Bundle, wanted: RetrievalSettings) -> tuple[NearestItems, NearestItems | None]:
-    """Over the item tower's vectors, and over what items look and read like."""
-
-    def near(index: Index, vectors: Vectors, present: Bits | None = None) -> NearestItems:
-        searcher = _searcher(index, bundle.manifest.index, vectors, wanted)
-        return NearestItems(searcher, vectors, present=present)
-
-    base, content = near(bundle.index, bundle.vectors), bundle.content
-    if content is None:
-        return base, None
-    has = np.any(content.vectors[: bundle.manifest.items] != 0, axis=1)
-    return base, near(content.index, content.vectors, AvailableRows(has).bits)
-
-
-def _searcher(
-    index: Index, spec: IndexSpec, vectors: Vectors, wanted: RetrievalSettings
-) -> Searcher:
-    exact_below = wanted.exact_below
-    if isinstance(index, IvfIndex) and isinstance(spec, IvfSpec):
-        return ListSearcher(index, vectors, scanned=spec.scanned, exact_below=exact_below)
-    if isinstance(index, HnswGraph) and isinstance(spec, HnswSpec):
-        beam = max(wanted.ef_search, spec.ef_search)
-        return GraphSearcher(index, vectors.shape[1], ef_search=beam, exact_below=exact_below)
-    raise ContractViolation(f"an index of the kind {spec.kind} was loaded as {type(index)}")
-
-
-def _encoder(content: Content | None, wanted: SearchSettings) -> ClipEncoder | str:
-    """What encodes queries and new items, or why nothing does. Raises BundleRejected."""
-    if content is None:
-        return "the bundle has no content vectors; docs/search.md says how to build one with them"
-    if content.clip is None:
-        return "the bundle has content vectors, but not the CLIP that could encode a query"
-    try:
-        clip = Clip.load(content.clip, threads=wanted.threads)
-    except ModuleNotFoundError as error:
-        reason = f"{error.name} is not installed here: pip install 'tamis[clip]'"
-        log.warning("no search and no encoding of new items: %s", reason)
-        return reason
-    if clip.dim != content.spec.dim:
-        raise BundleRejected(
-            CLIP, f"its vectors are {clip.dim} wide, those of {CONTENT} {content.spec.dim}"
-        )
-    return ClipEncoder(clip, content.spec)
 
 
 def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
@@ -352,19 +63,6 @@ def build_event_log(settings: EventsSettings) -> ParquetEventLog | NoEventLog:
         rotate_s=settings.log_rotate_s,
         flush_s=settings.log_flush_s,
         max_pending=settings.log_max_pending,
-    )
-
-
-def _info(bundle: Bundle) -> BundleInfo:
-    manifest = bundle.manifest
-    return BundleInfo(
-        bundle_id=manifest.bundle_id,
-        name=manifest.name,
-        as_of=manifest.as_of,
-        items=manifest.items,
-        users=manifest.users,
-        dim=manifest.dim,
-        pairing_id=manifest.pairing_id,
     )
 
 
@@ -383,9 +81,9 @@ class Application:
     """A server with all that it serves, from start to drain."""
 
     def __init__(
-        self, settings: Settings, *, preloaded: Bundle | None = None, worker: str = ""
+        self, settings: Settings, *, preloaded: Tables | None = None, worker: str = ""
     ) -> None:
-        """preloaded: the bundle to begin with; worker: which of how many, as callers are told."""
+        """preloaded: of the bundle to begin with; worker: which of how many, for callers."""
         self._settings = settings
         self._origin = origin_of(settings.bundle)
         self._preloaded = preloaded
@@ -437,7 +135,7 @@ class Application:
         if self._preloaded is None:
             directory = await asyncio.to_thread(self._origin.locate)
         else:
-            directory = self._preloaded.directory
+            directory = self._preloaded.bundle.directory
         await self._engines.activate(directory)
         self._event_log.start()
         self._trends = asyncio.create_task(self._follow_trends())
@@ -508,11 +206,13 @@ class Application:
 
     def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
-            bundle, self._preloaded = self._preloaded, None
-            if bundle is None:
-                bundle = load(directory, self._settings.catalogue.capacity)
+            tables, self._preloaded = self._preloaded, None
+            if tables is None:
+                # beside requests one, at the start as many as there are processors
+                threads = 1 if self._engines.swaps else os.cpu_count() or 1
+                tables = Tables.load(directory, self._settings, threads)
             engine = build_engine(
-                bundle, self._stores.users, self._settings, self._metrics, self._triton
+                tables, self._stores.users, self._settings, self._metrics, self._triton
             )
             engine.live.apply(changes)
             return engine

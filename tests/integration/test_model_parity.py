@@ -15,10 +15,10 @@ import pytest
 
 from support.engines import Recorder, request
 from support.triton import require_triton
-from tamis_server.app import build_engine
 from tamis_server.bundles.loader import Bundle, load
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.slate import Slate
+from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import Engine
 from tamis_server.rankers import open_triton
 from tamis_server.settings import (
@@ -30,6 +30,7 @@ from tamis_server.settings import (
     StateSettings,
 )
 from tamis_server.stores import open_stores
+from tamis_server.tables import Tables
 from triton_local.server import TritonServer
 
 SHOP = Path(str(files("tamis_pipeline.shop") / "bundle"))
@@ -52,7 +53,7 @@ async def engine(shop: Bundle, url: str) -> AsyncIterator[Engine]:
     triton = open_triton(settings.ranking)
     with TemporaryDirectory() as state:
         stores = open_stores(StateSettings(url=f"lmdb://{state}", fsync="never"))
-        yield build_engine(shop, stores.users, settings, Recorder(), triton)
+        yield build_engine(Tables.of(shop, settings), stores.users, settings, Recorder(), triton)
         for model in triton.values():
             await model.close()
         await stores.close()

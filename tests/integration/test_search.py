@@ -34,13 +34,14 @@ from tamis_client import (
 )
 from tamis_pipeline.bundle import ContentParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
-from tamis_server.app import build_engine
 from tamis_server.bundles.clip import Clip, fuse
 from tamis_server.bundles.loader import Content, load
 from tamis_server.domain.candidates import DegradationLevel, Mask
 from tamis_server.domain.context import Depiction, Event, UserState
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.engines import build_engine
 from tamis_server.settings import Settings
+from tamis_server.tables import Tables
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
 BY_SIMILARITY = {"reranking": {"trade_off": 1.0}, "search": {"candidates": 500}}
@@ -258,7 +259,7 @@ async def test_without_the_state_store_a_search_is_answered_by_similarity_and_sa
     tmp_path: Path,
 ) -> None:
     shop = bench_of(depicted_parts(tmp_path / "clip"), tmp_path / "bundle")
-    engine = build_engine(shop.bundle, Gone(), Settings(), Recorder())
+    engine = build_engine(Tables.of(shop.bundle, Settings()), Gone(), Settings(), Recorder())
     slate = await engine.search.run(request("ada", sought=Depiction("red dress")))
     assert [cause.stage for cause in slate.causes] == ["user_state"]
     assert slate.level is DegradationLevel.RETRIEVAL_ORDER
@@ -455,10 +456,10 @@ def test_a_server_without_content_loads_nothing_that_encodes(bundle: Path) -> No
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from tamis_server.app import build_engine\n"
-        "from tamis_server.bundles.loader import load\n"
+        "from tamis_server.engines import build_engine\n"
         "from tamis_server.settings import Settings\n"
-        "build_engine(load(Path(sys.argv[1]), 10), None, Settings(), None)\n"
+        "from tamis_server.tables import Tables\n"
+        "build_engine(Tables.load(Path(sys.argv[1]), Settings()), None, Settings(), None)\n"
         "print(sorted({'onnxruntime', 'tokenizers', 'PIL', 'onnx'} & sys.modules.keys()))\n"
     )
     command = [sys.executable, "-c", code, str(bundle)]

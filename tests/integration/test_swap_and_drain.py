@@ -18,14 +18,15 @@ from support.servers import running, server_process
 from tamis_client import AsyncTamisClient, TamisClient
 from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.synthetic import random_parts
-from tamis_server.app import build_engine
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import load
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.slate import Slate
+from tamis_server.engines import build_engine
 from tamis_server.funnel.funnel import Funnel
 from tamis_server.settings import Settings, StateSettings
 from tamis_server.stores import open_stores
+from tamis_server.tables import Tables
 
 
 async def test_a_swap_under_load_loses_no_request_and_mixes_no_bundles(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ async def test_a_bundle_no_longer_served_is_freed_without_python_s_collector(
     gc.disable()
     try:
         bundle = load(tmp_path / "bundle", spare=10)
-        engine = build_engine(bundle, stores.users, Settings(), Recorder())
+        engine = build_engine(Tables.of(bundle, Settings()), stores.users, Settings(), Recorder())
         await engine.recommend.run(request("user-1", 5))
         held = [weakref.ref(bundle.vectors), weakref.ref(engine.recommend)]
         del bundle, engine

@@ -16,15 +16,16 @@ from tamis_pipeline.rankers.simple import Simple
 from tamis_pipeline.rankers.transformer import Transformer, TransformerConfig
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
-from tamis_server.app import build_engine
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle, load
 from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.domain.context import History
 from tamis_server.domain.slate import Slate
+from tamis_server.engines import build_engine
 from tamis_server.rankers import open_triton
 from tamis_server.settings import RankingSettings, Settings, StateSettings
 from tamis_server.stores import open_stores
+from tamis_server.tables import Tables
 from triton_local.server import TritonServer
 
 HISTORY = 8
@@ -50,7 +51,7 @@ async def answered(bundle: Bundle, state: Path, url: str) -> Slate:
     stores = open_stores(StateSettings(url=f"lmdb://{state}", fsync="never"))
     settings = Settings(ranking=RankingSettings(url=url, timeout_s=10.0))
     triton = open_triton(settings.ranking)
-    engine = build_engine(bundle, stores.users, settings, Recorder(), triton)
+    engine = build_engine(Tables.of(bundle, settings), stores.users, settings, Recorder(), triton)
     slate = await engine.recommend.run(request("user-3", 20))
     assert slate.level is DegradationLevel.FULL, slate.causes
     assert len(slate.candidates) == 20

@@ -16,15 +16,16 @@ from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.rankers import export
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.adapters.remote.triton import TritonModel
-from tamis_server.app import build_engine
 from tamis_server.bundles.loader import load
 from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.slate import Slate
+from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import Engine
 from tamis_server.rankers import open_triton
 from tamis_server.settings import ProtectionSettings, RankingSettings, Settings, StateSettings
 from tamis_server.stores import open_stores
+from tamis_server.tables import Tables
 
 USERS = 50
 DEADLINE_S = 1.0
@@ -95,7 +96,9 @@ async def deep_shop(
     models = open_triton(settings.ranking)
     triton = models[url]
     try:
-        engine = build_engine(load(bundle), stores.users, settings, Recorder(), models)
+        engine = build_engine(
+            Tables.of(load(bundle), settings), stores.users, settings, Recorder(), models
+        )
         yield DeepShop(engine, triton)
     finally:
         await triton.close()

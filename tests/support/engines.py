@@ -11,14 +11,15 @@ import numpy as np
 from tamis_pipeline.bundle import BundleParts, write_bundle
 from tamis_pipeline.synthetic import random_parts
 from tamis_server.adapters.embedded.histories import BundleHistories
-from tamis_server.app import build_engine
 from tamis_server.bundles.loader import Bundle, load
 from tamis_server.domain.context import Deadline, History, RequestContext, UserState
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.domain.slate import Slate, StageTrace
+from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import Engine
 from tamis_server.settings import Settings, StateSettings
 from tamis_server.stores import Stores, open_stores, seen_policy
+from tamis_server.tables import Tables
 
 SPARE = 50  # rows for items that come later
 AS_OF = float(int(time.time()))  # now: stores forget what is older than its window
@@ -69,7 +70,7 @@ def bench_of(parts: BundleParts, directory: Path, settings: Settings | None = No
     bundle = load(directory, spare=SPARE)
     settings = settings or Settings()
     stores = open_stores(StateSettings(url=f"lmdb://{directory}-state", fsync="never"))
-    engine = build_engine(bundle, stores.users, settings, Recorder())
+    engine = build_engine(Tables.of(bundle, settings), stores.users, settings, Recorder())
     return Bench(bundle, stores, engine)
 
 

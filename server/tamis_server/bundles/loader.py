@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis_kernels import HnswGraph, IvfIndex
+from tamis_kernels import HnswGraph, IvfIndex, halved
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.archive import mapped
 from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.domain.errors import BundleRejected
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Index = HnswGraph | IvfIndex
+_CHUNK = 16_384  # rows at a time
 _UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
 
 
@@ -57,23 +60,16 @@ class Bundle:
     neighbours: Neighbours = Neighbours.none()  # noqa: RUF009 frozen
 
 
-def verify(directory: Path) -> fmt.Manifest:
+def verify(directory: Path, threads: int = 1) -> fmt.Manifest:
     """Check every file against the manifest. Raises BundleRejected with the file and the reason."""
     manifest = fmt.read_manifest(directory)
     fmt.check_files(manifest)
-    for name, entry in manifest.files.items():
-        path = directory / name
-        try:
-            size = path.stat().st_size
-            if size != entry.bytes:
-                raise BundleRejected(name, f"{size} bytes, the manifest says {entry.bytes}")
-            actual = fmt.digest(path)
-        except OSError as error:
-            raise BundleRejected(name, error.strerror or str(error)) from None
-        if actual != entry.sha256:
-            raise BundleRejected(
-                name, f"sha256 is {actual[:12]}…, the manifest says {entry.sha256[:12]}…"
-            )
+    with ThreadPoolExecutor(threads) as pool:
+        for checked in [
+            pool.submit(_check_file, directory, name, entry)
+            for name, entry in manifest.files.items()
+        ]:
+            checked.result()
     expected = fmt.bundle_id(manifest.name, manifest.files)
     if manifest.bundle_id != expected:
         raise BundleRejected(
@@ -82,41 +78,110 @@ def verify(directory: Path) -> fmt.Manifest:
     return manifest
 
 
-def load(directory: Path, spare: int = 0) -> Bundle:
-    """Verify and load a bundle. Raises BundleRejected with the file and the reason."""
-    manifest = verify(directory)
-    vectors = _vectors(directory, fmt.VECTORS, manifest.items, manifest.dim, spare)
-    features = _arrays(directory, fmt.FEATURES, ("item_fields", "item_dense"))
-    bundle = Bundle(
-        directory=directory,
-        manifest=manifest,
-        rows=manifest.items,
-        items=_table(directory, fmt.ITEMS),
-        users=_table(directory, fmt.USERS),
-        vectors=vectors,
-        index=_index(directory, fmt.INDEX, fmt.VECTORS, manifest, vectors),
-        item_fields=features["item_fields"],
-        item_dense=features["item_dense"],
-        popularity=_array(directory, fmt.POPULARITY),
-        encoder=_arrays(directory, fmt.ENCODER, (*fmt.ENCODER_ARRAYS, "pairing_id")),
-        ranker=_arrays(directory, fmt.RANKER, (*fmt.RANKER_ARRAYS, "pairing_id")),
-        content=_content(directory, manifest, spare),
-        item_tower=_optional(directory, manifest, fmt.ITEM_TOWER, ("pairing_id",)),
-        neighbours=_neighbours(directory, manifest),
-    )
-    _check_shapes(bundle)
+def _check_file(directory: Path, name: str, entry: fmt.FileEntry) -> None:
+    path = directory / name
+    try:
+        size = path.stat().st_size
+        if size != entry.bytes:
+            raise BundleRejected(name, f"{size} bytes, the manifest says {entry.bytes}")
+        actual = fmt.digest(path)
+    except OSError as error:
+        raise BundleRejected(name, error.strerror or str(error)) from None
+    if actual != entry.sha256:
+        raise BundleRejected(
+            name, f"sha256 is {actual[:12]}…, the manifest says {entry.sha256[:12]}…"
+        )
+
+
+def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
+    """Verify and load a bundle, with room for ``spare`` items more. Raises BundleRejected with the
+    file and the reason."""
+    manifest = verify(directory, threads)
+    with ThreadPoolExecutor(threads) as pool:  # what takes longest first
+        indexed = pool.submit(_indexed, directory, manifest, spare)
+        encoder = pool.submit(_encoder, directory, manifest, spare)
+        items = pool.submit(_table, directory, fmt.ITEMS, manifest.items, threads > 1)
+        neighbours = pool.submit(_neighbours, directory, manifest, spare)
+        features = pool.submit(_features, directory, manifest, spare)
+        content = pool.submit(_content, directory, manifest, spare)
+        vectors, index = indexed.result()
+        item_fields, item_dense = features.result()
+        bundle = Bundle(
+            directory=directory,
+            manifest=manifest,
+            rows=manifest.items + spare,
+            items=items.result(),
+            users=_table(directory, fmt.USERS, manifest.users),
+            vectors=vectors,
+            index=index,
+            item_fields=item_fields,
+            item_dense=item_dense,
+            popularity=_popularity(directory, manifest, spare),
+            encoder=encoder.result(),
+            ranker=_arrays(directory, fmt.RANKER, (*fmt.RANKER_ARRAYS, "pairing_id")),
+            content=content.result(),
+            item_tower=_optional(directory, manifest, fmt.ITEM_TOWER, ("pairing_id",)),
+            neighbours=neighbours.result(),
+        )
+    _check_attributes(bundle)
     _check_pairing(bundle)
-    return _with_spare(bundle, spare) if spare else bundle
+    return bundle
+
+
+def _indexed(
+    directory: Path, manifest: fmt.Manifest, spare: int
+) -> tuple[npt.NDArray[np.float32], Index]:
+    vectors = _vectors(directory, fmt.VECTORS, manifest.items, manifest.dim, spare)
+    return vectors, _index(directory, fmt.INDEX, fmt.VECTORS, manifest, vectors)
 
 
 def _vectors(
     directory: Path, name: str, items: int, dim: int, spare: int
 ) -> npt.NDArray[np.float32]:
-    """Mapped; with room for spare ones copied, before a graph refers to them: the copy alone is
+    """Mapped; with room for spare ones copied, before an index refers to them: the copy alone is
     then read."""
     vectors = _array(directory, name)
     _check_array(name, vectors, (items, dim), np.float32)
-    return _longer(vectors, spare) if spare else vectors
+    return _longer(vectors, spare)
+
+
+def _encoder(directory: Path, manifest: fmt.Manifest, spare: int) -> Arrays:
+    """``history_table`` in float16, however the bundle has it."""
+    arrays = _mapped(directory, fmt.ENCODER, (*fmt.ENCODER_ARRAYS, "pairing_id"))
+    table = arrays.pop("history_table")
+    if table.ndim != 2 or table.shape[0] != manifest.items or table.dtype != np.float32:
+        declared = f"float32({manifest.items}, e)"
+        found = f"history_table is {table.dtype}{table.shape}"
+        raise BundleRejected(fmt.ENCODER, f"{found} where {declared} is declared")
+    halves = np.zeros((manifest.items + spare, table.shape[1]), np.float16)
+    for start in range(0, manifest.items, _CHUNK):
+        part = halved(table[start : start + _CHUNK])
+        if not np.isfinite(part).all():
+            reason = "history_table holds values that are not finite, or beyond 65,504"
+            raise BundleRejected(fmt.ENCODER, reason)
+        halves[start : start + part.shape[0]] = part
+    return {**_copied(arrays), "history_table": halves}
+
+
+def _features(
+    directory: Path, manifest: fmt.Manifest, spare: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """item_fields and item_dense."""
+    arrays = _arrays(directory, fmt.FEATURES, ("item_fields", "item_dense"))
+    fields, dense, schema = arrays["item_fields"], arrays["item_dense"], manifest.features
+    _check_array(fmt.FEATURES, fields, (manifest.items, len(schema.item_fields)), np.int32)
+    _check_array(fmt.FEATURES, dense, (manifest.items, len(schema.item_dense)), np.float32)
+    for column, field in enumerate(schema.item_fields):
+        values = fields[:, column]
+        if int(values.min()) < 0 or int(values.max()) >= field.size:
+            raise BundleRejected(fmt.FEATURES, f"{field.name}: values outside 0..{field.size - 1}")
+    return _longer(fields, spare), _longer(dense, spare)
+
+
+def _popularity(directory: Path, manifest: fmt.Manifest, spare: int) -> npt.NDArray[np.float32]:
+    popularity = _array(directory, fmt.POPULARITY)
+    _check_array(fmt.POPULARITY, popularity, (manifest.items,), np.float32)
+    return _longer(popularity, spare)
 
 
 def _content(directory: Path, manifest: fmt.Manifest, spare: int) -> Content | None:
@@ -143,7 +208,7 @@ def _optional(
     return _arrays(directory, name, wanted) if name in manifest.files else None
 
 
-def _neighbours(directory: Path, manifest: fmt.Manifest) -> Neighbours:
+def _neighbours(directory: Path, manifest: fmt.Manifest, spare: int) -> Neighbours:
     if fmt.NEIGHBOURS not in manifest.files:
         return Neighbours.none()
     arrays = _arrays(directory, fmt.NEIGHBOURS, ("rows", "weights"))
@@ -153,24 +218,14 @@ def _neighbours(directory: Path, manifest: fmt.Manifest) -> Neighbours:
     _check_array(fmt.NEIGHBOURS, weights, shape, np.float32)
     if int(rows.min(initial=0)) < -1 or int(rows.max(initial=0)) >= manifest.items:
         raise BundleRejected(fmt.NEIGHBOURS, f"names rows outside -1..{manifest.items - 1}")
-    return Neighbours(rows, weights)
-
-
-def _with_spare(bundle: Bundle, spare: int) -> Bundle:
-    encoder = dict(bundle.encoder)
-    encoder["history_table"] = _longer(encoder["history_table"].astype(np.float32), spare)
-    return replace(
-        bundle,
-        rows=bundle.manifest.items + spare,
-        item_fields=_longer(bundle.item_fields, spare),
-        item_dense=_longer(bundle.item_dense, spare),
-        popularity=_longer(bundle.popularity, spare),
-        encoder=encoder,
-        neighbours=bundle.neighbours.with_spare(spare),
-    )
+    found = Neighbours(rows, weights)
+    return found.with_spare(spare) if spare else found
 
 
 def _longer(array: npt.NDArray[Any], spare: int) -> npt.NDArray[Any]:
+    """The array with ``spare`` rows of zeros behind it, in memory of its own; itself without."""
+    if not spare:
+        return array
     longer = np.zeros((array.shape[0] + spare, *array.shape[1:]), array.dtype)
     longer[: array.shape[0]] = array
     return longer
@@ -184,25 +239,37 @@ def _array(directory: Path, name: str) -> npt.NDArray[Any]:
     return array.view(np.ndarray)  # a plain array over the map: memmap's own slicing is slow
 
 
-def _arrays(directory: Path, name: str, wanted: tuple[str, ...]) -> Arrays:
+def _mapped(directory: Path, name: str, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Views of the file."""
     try:
-        with np.load(directory / name, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+        arrays = mapped(directory / name)
+    except (OSError, ValueError) as error:
         raise BundleRejected(name, str(error)) from None
     missing = [key for key in wanted if key not in arrays]
     if missing:
         raise BundleRejected(name, f"lacks {', '.join(missing)}")
-    for array in arrays.values():
-        array.flags.writeable = False
     return arrays
 
 
-def _table(directory: Path, name: str) -> pa.Table:
+def _arrays(directory: Path, name: str, wanted: tuple[str, ...]) -> Arrays:
+    return _copied(_mapped(directory, name, wanted))
+
+
+def _copied(arrays: Arrays) -> Arrays:
+    copies = {name: np.array(array) for name, array in arrays.items()}
+    for copy in copies.values():
+        copy.flags.writeable = False
+    return copies
+
+
+def _table(directory: Path, name: str, rows: int, many_threads: bool = False) -> pa.Table:
     try:
-        return pq.read_table(directory / name)
+        table = pq.read_table(directory / name, use_threads=many_threads)
     except (OSError, pa.ArrowException) as error:
         raise BundleRejected(name, str(error)) from None
+    if table.num_rows != rows:
+        raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")
+    return table
 
 
 def _index(
@@ -241,39 +308,28 @@ def _check_array(
         raise BundleRejected(
             name, f"{array.dtype}{array.shape} where {np.dtype(dtype)}{shape} is declared"
         )
-    if dtype is np.float32 and not np.isfinite(array).all():
+    if dtype is np.float32 and not _is_finite(array):
         raise BundleRejected(name, "holds values that are not finite")
 
 
-def _check_shapes(bundle: Bundle) -> None:
-    n = bundle.manifest.items
-    schema = bundle.manifest.features
-    item_fields, item_dense = len(schema.item_fields), len(schema.item_dense)
-    _check_array(fmt.FEATURES, bundle.item_fields, (n, item_fields), np.int32)
-    _check_array(fmt.FEATURES, bundle.item_dense, (n, item_dense), np.float32)
-    _check_array(fmt.POPULARITY, bundle.popularity, (n,), np.float32)
-    for table, name, rows in (
-        (bundle.items, fmt.ITEMS, n),
-        (bundle.users, fmt.USERS, bundle.manifest.users),
-    ):
-        if table.num_rows != rows:
-            raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")
+def _is_finite(array: npt.NDArray[np.float32]) -> bool:
+    """The sum of the squares is finite only where all are, and soon known."""
+    return bool(np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+
+
+def _check_attributes(bundle: Bundle) -> None:
     missing = {attribute.name for attribute in bundle.manifest.attributes} - set(
         bundle.items.column_names
     )
     if missing:
         raise BundleRejected(fmt.ITEMS, f"lacks the attributes {', '.join(sorted(missing))}")
-    for column, field in enumerate(schema.item_fields):
-        values = bundle.item_fields[:, column]
-        if int(values.min()) < 0 or int(values.max()) >= field.size:
-            raise BundleRejected(fmt.FEATURES, f"{field.name}: values outside 0..{field.size - 1}")
 
 
 def _check_pairing(bundle: Bundle) -> None:
     """Encoder, index and ranker must come from the training run that made the vectors."""
     pairing, tower = bundle.manifest.pairing_id, bundle.item_tower
     for name, actual in (
-        (fmt.VECTORS, fmt.pairing_id(bundle.directory / fmt.VECTORS)),
+        (fmt.VECTORS, bundle.manifest.files[fmt.VECTORS].sha256[: fmt.PAIRING_DIGITS]),
         (fmt.ENCODER, str(bundle.encoder["pairing_id"])),
         (fmt.RANKER, str(bundle.ranker["pairing_id"])),
         *(() if tower is None else ((fmt.ITEM_TOWER, str(tower["pairing_id"])),)),

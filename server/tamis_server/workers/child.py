@@ -13,16 +13,16 @@ from typing import Any
 import uvloop
 
 from tamis_server.app import Application
-from tamis_server.bundles.loader import Bundle
 from tamis_server.bundles.memory import keep
 from tamis_server.domain.errors import TamisError
 from tamis_server.observability import logging
 from tamis_server.settings import Settings
+from tamis_server.tables import Tables
 
 LINE_BYTES = 16 << 20  # of a message, which may hold all metrics
 
 
-def work(settings: Settings, bundle: Bundle, number: int, channel: socket.socket) -> int:
+def work(settings: Settings, tables: Tables, number: int, channel: socket.socket) -> int:
     """Serve until told to go; returns the exit status. Right after the fork, in the child."""
     asyncio._set_running_loop(None)  # the supervisor's, which ended here
     signal.set_wakeup_fd(-1)
@@ -32,16 +32,16 @@ def work(settings: Settings, bundle: Bundle, number: int, channel: socket.socket
     logging.configure(settings.log.level, worker=number)
 
     async def main() -> int:
-        return await _Child(settings, bundle, number).run(channel)
+        return await _Child(settings, tables, number).run(channel)
 
     return uvloop.run(main())
 
 
 class _Child:
-    def __init__(self, settings: Settings, bundle: Bundle, number: int) -> None:
+    def __init__(self, settings: Settings, tables: Tables, number: int) -> None:
         """In the loop that serves: gRPC keeps to the one it was made in."""
         name = f"{number}/{settings.server.workers}"
-        self._application = Application(settings, preloaded=bundle, worker=name)
+        self._application = Application(settings, preloaded=tables, worker=name)
 
     async def run(self, channel: socket.socket) -> int:
         self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=LINE_BYTES)

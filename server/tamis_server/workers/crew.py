@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tamis_server.bundles.loader import Bundle, load
+from tamis_server.bundles.loader import Bundle
 from tamis_server.bundles.memory import keep
 from tamis_server.domain.errors import TamisError
 from tamis_server.settings import Settings
+from tamis_server.tables import Tables
 from tamis_server.workers.child import LINE_BYTES, work
 from tamis_server.workers.process import Worker, WorkerFailed
 
@@ -31,10 +32,10 @@ _GRACE_S = 5.0  # beyond what a worker may take to drain
 
 @dataclass(eq=False)
 class Generation:
-    """The workers forked from one bundle, which they share; by number."""
+    """The workers forked beside the tables of one bundle, which they share; by number."""
 
     directory: Path
-    shared: Bundle | None
+    shared: Tables | None
     workers: dict[int, Worker] = field(default_factory=dict)
     pause_s: float = _FIRST_PAUSE_S
 
@@ -62,12 +63,12 @@ class Crew:
 
         Raises BundleRejected and WorkerFailed; then the old ones serve on.
         """
-        bundle = load(directory, self._settings.catalogue.capacity)
-        generation = Generation(directory, bundle)
+        tables = Tables.load(directory, self._settings, os.cpu_count() or 1)
+        generation = Generation(directory, tables)
         keep()
         try:
             numbers = range(1, self._settings.server.workers + 1)
-            workers = [await self._fork(generation, bundle, number) for number in numbers]
+            workers = [await self._fork(generation, tables, number) for number in numbers]
             await asyncio.gather(*(worker.ready for worker in workers))
             await asyncio.gather(*(worker.listens(self._address) for worker in workers))
         except BaseException:
@@ -76,7 +77,7 @@ class Crew:
         before, self._current = self._current, generation
         if before is not None:
             _leave(before)
-        return bundle
+        return tables.bundle
 
     async def change(self, directory: Path) -> None:
         """Have one worker, then all, swap to the bundle in ``directory``. One that can't though the
@@ -109,7 +110,7 @@ class Crew:
             worker.kill()
         await asyncio.gather(*(worker.ended.wait() for worker in leaving))
 
-    async def _fork(self, generation: Generation, bundle: Bundle, number: int) -> Worker:
+    async def _fork(self, generation: Generation, tables: Tables, number: int) -> Worker:
         ours, theirs = socket.socketpair()
         sys.stderr.flush()
         pid = os.fork()
@@ -119,7 +120,7 @@ class Crew:
                 ours.close()
                 for sibling in self._alive.values():  # they must hear of the supervisor's end
                     os.close(sibling.writer.get_extra_info("socket").fileno())
-                status = work(self._settings, bundle, number, theirs)
+                status = work(self._settings, tables, number, theirs)
             except BaseException:
                 log.exception("worker %s failed", number)
             finally:
@@ -158,8 +159,7 @@ class Crew:
             return True
         try:
             if generation.shared is None:
-                capacity = self._settings.catalogue.capacity
-                generation.shared = load(generation.directory, capacity)
+                generation.shared = Tables.load(generation.directory, self._settings)
             worker = await self._fork(generation, generation.shared, dead.number)
         except (TamisError, OSError) as error:
             log.error("worker %s can't be replaced yet: %s", dead.number, error)
