@@ -1,17 +1,16 @@
 """Both indices beside hnswlib at equal recall@200, one thread, other queries each time.
 
 Usage: python kernels/bench/nearest.py [--items 200000] [--dims 64] [--unclustered]. M 16,
-ef_construction 200; hnswlib's index is made once, into .cache/bench (minutes), the lists (3.2 times
-the root of the items) each time. For each of hnswlib's beams ours is made so long, and so many rows
-of the lists are scanned, that they find as much. All take turns query by query, each with another
-query, since what one has just read is in the cache for the next; shown are medians of the thread's
-CPU time and of the ratio within a turn. hnswlib is pip's build, for the very machine.
+ef_construction 200; hnswlib's index is made once, into .cache/bench (minutes), the lists each time, as
+many as the pipeline makes. For each of hnswlib's beams ours is made so long, and so many rows of the
+lists are scanned, that they find as much. All take turns query by query, each with another query,
+since what one has just read is in the cache for the next; shown are medians of the thread's CPU time
+and of the ratio within a turn. hnswlib is pip's build, for the very machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 import tamis_kernels
 from tamis_kernels import HnswGraph, IvfIndex
-from tamis_pipeline.indexing import inverted_lists
+from tamis_pipeline.indexing import inverted_lists, lists_for
 from tamis_server.bundles.manifest import IvfSpec
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "bench"
@@ -81,7 +80,7 @@ def measured(
     path = CACHE / f"graph-{items}-{dims}-{kind}.hnsw"
     index = index_of(path, vectors)
     wanted = [np.argpartition(-(vectors @ query), K)[:K] for query in queries]
-    spec = IvfSpec(kind="ivf", lists=round(3.2 * math.sqrt(items)), scanned=1)
+    spec = IvfSpec(kind="ivf", lists=lists_for(items), scanned=1)
     lists = inverted_lists(vectors, spec, 1)
 
     def recall(rows: NDArray[np.integer]) -> float:

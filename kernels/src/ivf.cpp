@@ -62,17 +62,14 @@ void cut(IvfHits& hits, std::size_t keep) {
 // each class in order when it is come to.
 class ListOrder {
 public:
-    ListOrder(const std::int32_t* products, std::size_t lists, std::uint64_t* entries)
+    // classes [lists]: of `classes_of`.
+    ListOrder(const std::int32_t* products, const std::uint8_t* classes, std::size_t lists,
+              std::uint64_t* entries)
         : entries_(entries) {
-        const auto [least, most] = std::minmax_element(products, products + lists);
-        const std::int64_t high = *most, span = high - *least + 1;
-        const auto class_of = [&](std::size_t list) {
-            return static_cast<std::size_t>((high - products[list]) * kClasses / span);
-        };
-        for (std::size_t list = 0; list < lists; ++list) ++end_[class_of(list)];
+        for (std::size_t list = 0; list < lists; ++list) ++end_[classes[list]];
         for (std::size_t c = 1; c < kClasses; ++c) end_[c] += end_[c - 1];
         for (std::size_t list = lists; list-- > 0;)  // ends become starts: those of the next class
-            entries[--end_[class_of(list)]] =
+            entries[--end_[classes[list]]] =
                 std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(products[list])} << 32 | list;
         end_[kClasses] = lists;
     }
@@ -88,7 +85,7 @@ public:
     }
 
 private:
-    static constexpr std::int64_t kClasses = 256;
+    static constexpr std::size_t kClasses = 256;
 
     std::uint64_t* entries_;
     std::size_t end_[kClasses + 1] = {}, next_ = 0;
@@ -160,12 +157,15 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
     const std::size_t keep = std::min(kept(k), size_), limit = 2 * keep + 256;
     const auto products_of =
         variant(level_, scalar::block_products, avx2::block_products, avx512::block_products);
+    const auto classify =
+        variant(level_, scalar::classes_of, avx2::classes_of, avx512::classes_of);
     const auto scan = variant(level_, scalar::scan_list, avx2::scan_list, avx512::scan_list);
-    thread_local Buffer code_memory, pair_memory, product_memory, order_memory, entry_memory, row_memory,
-        score_memory;
+    thread_local Buffer code_memory, pair_memory, product_memory, class_memory, order_memory, entry_memory,
+        row_memory, score_memory;
     auto* codes = code_memory.reserve<std::int8_t>(groups_ * 4);
     auto* pairs = pair_memory.reserve<std::int16_t>(groups_ * 4);
     auto* products = product_memory.reserve<std::int32_t>(blocks_of(lists_) * kBlockRows);
+    auto* classes = class_memory.reserve<std::uint8_t>(lists_);
     auto* order = order_memory.reserve<std::uint64_t>(lists_);
     // what comes of a few blocks fits beside what is kept; lists are scanned in such parts
     constexpr std::size_t kPart = 16;
@@ -177,7 +177,8 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
         const IvfQuery encoded = encode_query(query, dims_, groups_, codes, pairs);
         products_of({centroid_codes_.data<std::uint8_t>(), groups_}, blocks_of(lists_), encoded,
                     products);
-        ListOrder nearest(products, lists_, order);
+        classify(products, lists_, classes);
+        ListOrder nearest(products, classes, lists_, order);
         IvfHits hits{entries, 0, 0, std::numeric_limits<std::int32_t>::min()};
         for (std::size_t i = 0, sorted = 0; i < lists_ && hits.seen < scanned; ++i) {
             if (i == sorted) sorted = nearest.more();

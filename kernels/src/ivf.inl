@@ -112,6 +112,21 @@ void block_products(const BlockCodes& table, std::size_t count, const IvfQuery& 
     }
 }
 
+// The class of each product, 0 for the largest to 255 for the least, none below that of a better one.
+void classes_of(const std::int32_t* products, std::size_t count, std::uint8_t* classes) {
+    std::int32_t most = products[0], least = products[0];
+    for (std::size_t i = 0; i < count; ++i) {
+        most = products[i] > most ? products[i] : most;
+        least = products[i] < least ? products[i] : least;
+    }
+    const float high = static_cast<float>(most);
+    const float scale = 256 / (high - static_cast<float>(least) + 1);
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto number = static_cast<std::int32_t>((high - static_cast<float>(products[i])) * scale);
+        classes[i] = static_cast<std::uint8_t>(number < 255 ? number : 255);
+    }
+}
+
 // Adds the allowed rows of blocks `first` to `last` that reach hits.least to the hits, which have
 // room for all of them and one block more. `rows` is [blocks][kBlockRows], `allowed` a bit a row, or
 // null: all are.
