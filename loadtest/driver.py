@@ -55,7 +55,9 @@ async def calls(target: str, method: str, channels: int) -> AsyncIterator[Call]:
     try:
         for _ in range(_SPREADING * channels):
             connection = connections.take()
-            status = connection.channel.unary_unary(STATUS)(b"", wait_for_ready=True, timeout=10)
+            ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+            ask = connection.channel.unary_unary(STATUS)
+            status = ask(b"", wait_for_ready=True, timeout=10)
             for channel in connections.give(connection, await status.trailing_metadata()):
                 await channel.close()
         stubs: Iterator[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = itertools.cycle(

@@ -237,6 +237,6 @@ def extended(served: Served, fields: ItemFields, content: Float32 | None) -> Tow
     table = np.concatenate([found.encoder["history_table"], tower.histories(values, looks)])
     return Towers(
         np.concatenate([found.vectors, tower.vectors(values, words, looks)]),
-        {**found.encoder, "history_table": table.astype(np.float32)},
+        {**found.encoder, "history_table": table.astype(np.float16)},
         found.item_tower,
     )

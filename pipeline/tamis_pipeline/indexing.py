@@ -27,7 +27,8 @@ Rows = npt.NDArray[np.int32]
 Search = Callable[[Float32], Rows]
 _K = 100  # results that recall and time are measured at
 _QUERIES = 200  # that both are measured with
-_LISTS = 3.2  # times the square root of the items
+_ROWS = 125  # a list, which the finer lists of large catalogues stay at
+_LISTS = (3.2, 8.0)  # times the square root of the items: how few and how many there are at most
 _ROUNDS = 8  # of k-means
 _LEARNT_FROM = 64  # rows for each list
 _AT_ONCE = 8192
@@ -84,6 +85,13 @@ class Lists:
             rows=self.rows,
             pairing_id=np.array(pairing),
         )
+
+
+def lists_for(items: int) -> int:
+    """How many lists so many items are best kept in. Finer ones find more among as many rows
+    looked at, as long as a look at all centroids costs less than it saves."""
+    least, most = (round(each * math.sqrt(items)) for each in _LISTS)
+    return max(1, min(items // 16, max(least, min(most, items // _ROWS))))
 
 
 def build_index(vectors: Float32, spec: fmt.IndexSpec, seed: int) -> Built:
@@ -195,8 +203,7 @@ def _graphs(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
 
 def _inverted(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
     items = vectors.shape[0]
-    lists = max(1, min(items // 16, round(_LISTS * math.sqrt(items))))
-    spec = fmt.IvfSpec(kind="ivf", lists=lists, scanned=1)
+    spec = fmt.IvfSpec(kind="ivf", lists=lists_for(items), scanned=1)
     built = inverted_lists(vectors, spec, seed)
     index = IvfIndex(built.centroids, built.starts, built.rows, vectors)
     for scanned in _efforts(4 * _K, items):

@@ -149,7 +149,7 @@ def _encoder(
     heads, context = 2, HOURS + WEEKDAYS
     ages = np.arange(50)[:, None]
     return {
-        "history_table": normal(1, items, width)[0],
+        "history_table": normal(1, items, width)[0].astype(np.float16),
         "seeds": normal(width, heads),
         "kind_bias": np.zeros((HEARD.shape[0], heads), np.float32),
         "recency_bias": (np.log([0.99, 0.8]) * ages).astype(np.float32),

@@ -109,7 +109,7 @@ def resumed(
     """Parameters to go on from, of what is served (``bundles.query_tower``, ``.item_tower``), with
     a row for each item of ``inputs``: they give the same vectors and table."""
     params = {name: jnp.asarray(value) for name, value in encoder.items()}
-    table = params.pop("history_table")
+    table = params.pop("history_table").astype(jnp.float32)
     params |= {
         "item.vectors": jnp.asarray(vectors),
         "item.field": jnp.asarray(item_tower["field"]),

@@ -353,11 +353,11 @@ def _step(
 
 def _export(params: towers.Params, inputs: towers.ItemInputs) -> Towers:
     plain = {name: np.array(value, np.float32) for name, value in params.items()}
-    vectors, table = (np.array(each, np.float32) for each in _tables(params, inputs))
+    vectors, table = (np.array(each) for each in _tables(params, inputs))
     encoder = {name: plain[name] for name in ENCODER_ARRAYS if name != "history_table"}
     return Towers(
         vectors,
-        {**encoder, "history_table": table},
+        {**encoder, "history_table": table.astype(np.float16)},
         {
             "field": plain["item.field"],
             "word": plain["item.word"],

@@ -63,7 +63,9 @@ def test_a_new_item_is_where_training_would_have_put_it(tmp_path: Path, content:
     np.testing.assert_allclose(shop.bundle.vectors[row], expected, atol=1e-6)
     assert shop.bundle.item_fields[row].tolist() == [1, 0]
     history = tower.histories(fields, looks)[0]
-    np.testing.assert_allclose(shop.bundle.encoder["history_table"][row], history, atol=1e-6)
+    np.testing.assert_allclose(
+        shop.bundle.encoder["history_table"][row], history, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_a_known_item_keeps_what_was_learnt_of_it_but_not_its_old_attributes(

@@ -384,9 +384,31 @@ def popularity_too_short(directory: Path) -> None:
     np.save(directory / fmt.POPULARITY, np.zeros(7, np.float32))
 
 
+def rewrite_history(directory: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    with np.load(directory / fmt.ENCODER) as archive:
+        arrays = dict(archive)
+    arrays["history_table"] = change(arrays["history_table"])
+    np.savez(directory / fmt.ENCODER, **arrays)
+
+
+def history_too_short(directory: Path) -> None:
+    rewrite_history(directory, lambda table: table[:7])
+
+
+def history_of_doubles(directory: Path) -> None:
+    rewrite_history(directory, lambda table: table.astype(np.float64))
+
+
+def history_beyond_halves(directory: Path) -> None:
+    rewrite_history(directory, lambda table: table.astype(np.float32) + np.float32(7e4))
+
+
 @pytest.mark.parametrize(
     ("spoil", "file", "reason"),
     [
+        (history_too_short, fmt.ENCODER, "is float16(7, 64) where float16(50, e) is declared"),
+        (history_of_doubles, fmt.ENCODER, "is float64(50, 64) where float16(50, e) is declared"),
+        (history_beyond_halves, fmt.ENCODER, "history_table holds values that are not finite, or"),
         (poison_vectors, fmt.VECTORS, "not finite"),
         (field_out_of_range, fmt.FEATURES, "colour: values outside 0..4"),
         (content_not_of_unit_length, fmt.CONTENT, "row 7 has length 1.4142, not 1 or 0"),
@@ -403,6 +425,25 @@ def test_content_that_does_not_fit_is_refused_even_under_a_good_seal(
     error = refusal(bundle)
     assert error.file == file
     assert reason in error.reason
+
+
+@pytest.mark.parametrize("spare", [0, 7])
+def test_a_history_table_in_floats_is_served_in_halves(bundle: Path, spare: int) -> None:
+    halves = load(bundle, spare).encoder["history_table"]
+    rewrite_history(bundle, lambda table: table.astype(np.float32))
+    reseal(bundle)
+    found = load(bundle, spare).encoder["history_table"]
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, halves)
+
+
+def test_more_threads_load_the_same(whole: Path) -> None:
+    one, more = load(whole, 7), load(whole, 7, threads=4)
+    np.testing.assert_array_equal(one.vectors, more.vectors)
+    np.testing.assert_array_equal(one.item_fields, more.item_fields)
+    np.testing.assert_array_equal(one.neighbours.rows, more.neighbours.rows)
+    assert one.items.equals(more.items)
+    assert one.users.equals(more.users)
 
 
 def test_a_failed_write_leaves_the_last_good_bundle(whole: Path, bundle: Path) -> None:

@@ -124,9 +124,7 @@ def test_one_user_is_served_by_the_kernel_as_many_are_in_numpy(
     kinds = rng.integers(0, 9, (1, length)).astype(np.uint8)
     time = float(rng.uniform(0, 2e9))
     expected = encode(trained.encoder, rows, kinds, clock(np.array([time])))[0]
-    arrays = {
-        name: np.ascontiguousarray(trained.encoder[name], np.float32) for name in ENCODER_ARRAYS
-    }
+    arrays = {name: np.ascontiguousarray(trained.encoder[name]) for name in ENCODER_ARRAYS}
     kernel = QueryTower(**arrays, heard=HEARD)
     oldest_first = rows[0, ::-1].copy(), kinds[0, ::-1].copy()
     np.testing.assert_allclose(
@@ -143,7 +141,9 @@ def test_new_items_are_served_as_training_places_items_it_never_met(
     placed = tower.vectors(fields.values[new], fields.words[new], content[new])
     np.testing.assert_allclose(placed, trained.vectors[new], atol=1e-5)
     histories = tower.histories(fields.values[new], content[new])
-    np.testing.assert_allclose(histories, trained.encoder["history_table"][new], atol=1e-5)
+    np.testing.assert_allclose(
+        histories, trained.encoder["history_table"][new], rtol=1e-3, atol=1e-5
+    )
 
 
 def test_items_nobody_met_are_near_those_who_like_their_kind(trained: twotower.Towers) -> None:
@@ -305,7 +305,7 @@ def test_the_query_encoder_as_onnx_is_the_one_that_serves(n: int, length: int, s
     kinds = np.where(rows >= 0, rng.integers(0, 9, rows.shape), 0).astype(np.uint8)
     context = clock(rng.uniform(0, 2e9, n))
     given_ = {
-        "events": encoder["history_table"][np.maximum(rows, 0)],
+        "events": encoder["history_table"][np.maximum(rows, 0)].astype(np.float32),
         "kinds": kinds.astype(np.int32),
         "context": context,
     }

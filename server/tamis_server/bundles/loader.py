@@ -149,13 +149,16 @@ def _encoder(directory: Path, manifest: fmt.Manifest, spare: int) -> Arrays:
     """``history_table`` in float16, however the bundle has it."""
     arrays = _mapped(directory, fmt.ENCODER, (*fmt.ENCODER_ARRAYS, "pairing_id"))
     table = arrays.pop("history_table")
-    if table.ndim != 2 or table.shape[0] != manifest.items or table.dtype != np.float32:
-        declared = f"float32({manifest.items}, e)"
+    fits = table.ndim == 2 and table.shape[0] == manifest.items
+    if not fits or table.dtype not in (np.float16, np.float32):
         found = f"history_table is {table.dtype}{table.shape}"
+        declared = f"float16({manifest.items}, e)"
         raise BundleRejected(fmt.ENCODER, f"{found} where {declared} is declared")
     halves = np.zeros((manifest.items + spare, table.shape[1]), np.float16)
     for start in range(0, manifest.items, _CHUNK):
-        part = halved(table[start : start + _CHUNK])
+        part = table[start : start + _CHUNK]
+        if part.dtype == np.float32:
+            part = halved(part)
         if not np.isfinite(part).all():
             reason = "history_table holds values that are not finite, or beyond 65,504"
             raise BundleRejected(fmt.ENCODER, reason)

@@ -107,7 +107,7 @@ _OPTIONAL = frozenset(
 # With e = the width of events, h heads, l events at most, s slots of context. The function they
 # define: bundles.query_tower.
 ENCODER_ARRAYS = (
-    "history_table",  # [items, e]
+    "history_table",  # [items, e], float16; bundles of before have float32
     "seeds",  # [e, h], what each head's attention looks for
     "kind_bias",  # [9, h], by EventKind, added to the attention's logits
     "recency_bias",  # [l, h], 0 for the latest event, added too

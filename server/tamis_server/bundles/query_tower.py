@@ -50,7 +50,7 @@ def encode(
     length = encoder["recency_bias"].shape[0]
     rows, kinds = rows[:, :length], kinds[:, :length]
     heard = (rows >= 0) & HEARD[kinds]
-    events = encoder["history_table"][np.maximum(rows, 0)]  # [n, l, e]
+    events = encoder["history_table"][np.maximum(rows, 0)].astype(np.float32)  # [n, l, e]
     logits = events @ encoder["seeds"] + encoder["kind_bias"][kinds]
     logits += encoder["recency_bias"][: rows.shape[1]]
     logits = np.where(heard[..., None], logits, np.float32(-1e9))
