@@ -22,6 +22,7 @@ def test_ids_come_back_by_position_with_the_keys_of_their_bytes(
     assert ids.keys().tolist() == item_keys(names).tolist()
     wanted = data.draw(st.lists(st.sampled_from(range(len(names))), max_size=8)) if names else []
     assert ids.of(np.array(wanted, np.int32)) == [names[place] for place in wanted]
+    assert [ids.at(place) for place in wanted] == [names[place] for place in wanted]
 
 
 def test_a_part_of_a_column_has_its_own_ids() -> None:

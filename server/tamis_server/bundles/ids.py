@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,8 @@ from tamis_server.domain.candidates import Keys, Rows
 def item_keys(item_ids: Sequence[str]) -> Keys:
     """uint64[n]: XXH64 of each id's UTF-8 bytes, the item's name in bundle-independent state."""
     encoded = [item_id.encode() for item_id in item_ids]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(data) for data in encoded], out=offsets[1:])
+    ends = accumulate(map(len, encoded), initial=0)
+    offsets = np.fromiter(ends, np.int64, len(encoded) + 1)
     return xxh64(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
 
@@ -36,6 +37,10 @@ class Ids:
     def keys(self) -> Keys:
         """uint64[n]: as ``item_keys``."""
         return xxh64(np.frombuffer(self._bytes, np.uint8), self._offsets)
+
+    def at(self, position: int) -> str:
+        start, end = self._offsets.item(position), self._offsets.item(position + 1)
+        return str(self._bytes[start:end], "utf-8")
 
     def of(self, positions: Rows) -> list[str]:
         starts, ends = self._offsets[positions].tolist(), self._offsets[positions + 1].tolist()

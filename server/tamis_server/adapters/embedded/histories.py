@@ -30,9 +30,8 @@ class BundleHistories:
 
     def of(self, user_id: str, now: float) -> UserState | None:
         """The state of a user as of the bundle; None for a user it does not know."""
-        found = self._position.find(item_keys([user_id]))
-        position = int(found[0])
-        if position < 0 or self._ids.of(found) != [user_id]:
+        position = self._position.find(item_keys([user_id])).item()
+        if position < 0 or self._ids.at(position) != user_id:
             return None
         own = slice(self._offsets[position], self._offsets[position + 1])
         times, kinds = self._columns["times"][own], self._columns["kinds"][own]
