@@ -20,13 +20,20 @@ def item_keys(item_ids: Sequence[str]) -> Keys:
     return xxh64(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
 
+def in_one_piece(column: pa.ChunkedArray) -> pa.LargeStringArray:
+    """The column itself where it is."""
+    if column.type == pa.large_string() and column.num_chunks == 1:
+        return column.chunk(0)
+    return column.cast(pa.large_string()).combine_chunks()
+
+
 class Ids:
     """The ids of a column, by position: the bytes of the table, and no object an id, which would
     take time to make, five times the memory, and to itself the interpreter while it is made."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         """column: of strings, none of them missing."""
-        array = column.cast(pa.large_string()).combine_chunks()
+        array = in_one_piece(column)
         _, offsets, data = array.buffers()
         self._offsets = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
         self._bytes = memoryview(data if data is not None else b"")

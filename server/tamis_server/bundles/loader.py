@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tamis_kernels import HnswGraph, IvfIndex, halved
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.archive import mapped
+from tamis_server.bundles.ids import in_one_piece
 from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.domain.errors import BundleRejected
 
@@ -100,7 +101,7 @@ def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
     with ThreadPoolExecutor(threads) as pool:  # what takes longest first
         indexed = pool.submit(_indexed, directory, manifest, spare)
         encoder = pool.submit(_encoder, directory, manifest, spare)
-        items = pool.submit(_table, directory, fmt.ITEMS, manifest.items, threads > 1)
+        items = pool.submit(_table, directory, fmt.ITEMS, manifest.items, "item_id", threads > 1)
         neighbours = pool.submit(_neighbours, directory, manifest, spare)
         features = pool.submit(_features, directory, manifest, spare)
         content = pool.submit(_content, directory, manifest, spare)
@@ -111,7 +112,7 @@ def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
             manifest=manifest,
             rows=manifest.items + spare,
             items=items.result(),
-            users=_table(directory, fmt.USERS, manifest.users),
+            users=_table(directory, fmt.USERS, manifest.users, "user_id"),
             vectors=vectors,
             index=index,
             item_fields=item_fields,
@@ -265,11 +266,18 @@ def _copied(arrays: Arrays) -> Arrays:
     return copies
 
 
-def _table(directory: Path, name: str, rows: int, many_threads: bool = False) -> pa.Table:
+def _table(
+    directory: Path, name: str, rows: int, key: str, many_threads: bool = False
+) -> pa.Table:
+    """key: the column of ids, which lie in one piece, as ``Ids`` reads them."""
     try:
         table = pq.read_table(directory / name, use_threads=many_threads)
     except (OSError, pa.ArrowException) as error:
         raise BundleRejected(name, str(error)) from None
+    if key not in table.column_names:
+        raise BundleRejected(name, f"lacks the column {key}")
+    place, ids = table.column_names.index(key), in_one_piece(table.column(key))
+    table = table.set_column(place, key, ids)
     if table.num_rows != rows:
         raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")
     return table
