@@ -127,6 +127,32 @@ async def test_a_batch_entry_with_a_bug_fails_alone_and_is_logged(
     assert vars(record)["request_id"] == "mine-9-1"
 
 
+async def test_others_get_their_turns_while_a_batch_is_answered(shop: Bench) -> None:
+    turns, answered, counting = 0, 0, asyncio.Event()
+
+    async def count() -> None:
+        nonlocal turns
+        while answered < 100:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def never_wait(ctx: RequestContext) -> None:
+        nonlocal answered
+        answered += 1
+        if not counting.is_set():
+            counting.set()
+            tasks.append(asyncio.create_task(count()))
+
+    tasks: list[asyncio.Task[None]] = []
+    async with (
+        edge(shop, doing(shop, never_wait)) as target,
+        AsyncTamisClient(target, timeout_s=10.0) as client,
+    ):
+        await client.batch_recommend([pb.RecommendRequest()] * 100)
+        await asyncio.gather(*tasks)
+    assert turns > 100 / 8 - 1  # eight requests are in hand at a time
+
+
 @pytest.mark.parametrize("size", [0, 1_001])
 async def test_a_batch_holds_1_to_1000_requests(shop: Bench, size: int) -> None:
     async with (
