@@ -61,7 +61,7 @@ def calls() -> dict[str, Call]:
     )
     hidden, factors = floats(rng, INPUTS, 256), floats(rng, INPUTS, 16)
     tower = kernels.QueryTower(
-        floats(rng, ITEMS, 64),
+        floats(rng, ITEMS, 64).astype(np.float16),
         floats(rng, 64, 2),
         floats(rng, 9, 2),
         floats(rng, 50, 2),
