@@ -7,6 +7,7 @@ namespace tamis {
 
 void bind_candidates(pybind11::module_& module);
 void bind_lookups(pybind11::module_& module);
+void bind_records(pybind11::module_& module);
 void bind_taste(pybind11::module_& module);
 void bind_towers(pybind11::module_& module);
 

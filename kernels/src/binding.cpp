@@ -405,6 +405,7 @@ PYBIND11_MODULE(_native, module) {
              arg("bits"));
     bind_candidates(module);
     bind_lookups(module);
+    bind_records(module);
     bind_taste(module);
     bind_towers(module);
 }

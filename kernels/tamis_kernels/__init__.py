@@ -41,6 +41,8 @@ __all__ = [
     "QueryTower",
     "affine_rows",
     "affinities",
+    "append_events",
+    "append_keys",
     "available_levels",
     "best_of",
     "best_scaled",
@@ -52,6 +54,7 @@ __all__ = [
     "dpp",
     "fuse_ranks",
     "halved",
+    "insert_keys",
     "level",
     "mmr",
     "most_frequent",
@@ -132,6 +135,55 @@ def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[
     blocks: uint32[B, 8]; keys: uint64[n]. Returns bool[n], all False for B == 0.
     """
     return _kernels.bloom_test(blocks, keys)
+
+
+def append_events(
+    stored: list[bytes],
+    starts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    times: NDArray[np.float64],
+    kinds: NDArray[np.uint8],
+    most: int,
+) -> list[bytes]:
+    """Put events into the histories of their users, as `tamis_server.domain.user_record` has them.
+
+    stored: a history a user, b"" where there is none; starts: int64[users + 1], user u's events are
+    starts[u]:starts[u + 1] of keys uint64[n], times float64[n] and kinds uint8[n], below 9. They
+    are put in place by time, an equal one behind; beyond ``most`` the oldest go, but stay counted.
+    Returns the histories after it, the same objects where nothing changed.
+    ValueError: starts does not ascend from 0 to n, most is negative, or stored is no history.
+    """
+    return _kernels.append_events(stored, starts, keys, times, kinds, most)
+
+
+def append_keys(
+    stored: list[bytes], starts: NDArray[np.int64], keys: NDArray[np.uint64], most: int
+) -> tuple[list[bytes], NDArray[np.uint8]]:
+    """Append keys to lists of distinct ones, each uint64 little-endian and at most ``most``.
+
+    stored, starts: as in `append_events`; keys: uint64[n]. Returns the lists after it, and
+    uint8[n]: 0 where a key was there, 1 where it was appended, 2 where it was not, without room.
+    ValueError: as there.
+    """
+    return _kernels.append_keys(stored, starts, keys, most)
+
+
+def insert_keys(
+    stored: list[bytes],
+    starts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    first_blocks: int,
+    layer_bits: NDArray[np.float64],
+) -> list[bytes]:
+    """Insert keys into filters, as `tamis_server.domain.seen` has them.
+
+    stored, starts: as in `append_events`; keys: uint64[n], uniformly hashed; first_blocks: of a new
+    filter; layer_bits: float64[layers], bits a key for which layers are full. A filter grows by a
+    layer twice the size of the last where all are full; the last one of all takes what comes.
+    Returns the filters after it, the same objects where nothing changed. ValueError: as there, or
+    first_blocks is below 1.
+    """
+    return _kernels.insert_keys(stored, starts, keys, first_blocks, layer_bits)
 
 
 def select(

@@ -11,6 +11,24 @@ def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[
 def select(
     bits: NDArray[np.uint64], rows: NDArray[np.int32], wanted: bool
 ) -> NDArray[np.int32]: ...
+def append_events(
+    stored: list[bytes],
+    starts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    times: NDArray[np.float64],
+    kinds: NDArray[np.uint8],
+    most: int,
+) -> list[bytes]: ...
+def append_keys(
+    stored: list[bytes], starts: NDArray[np.int64], keys: NDArray[np.uint64], most: int
+) -> tuple[list[bytes], NDArray[np.uint8]]: ...
+def insert_keys(
+    stored: list[bytes],
+    starts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    first_blocks: int,
+    layer_bits: NDArray[np.float64],
+) -> list[bytes]: ...
 def bits_of(rows: NDArray[np.int32], words: int) -> NDArray[np.uint64]: ...
 def top_k(scores: NDArray[np.float32], rows: NDArray[np.int32], k: int) -> NDArray[np.int32]: ...
 def best_scaled(

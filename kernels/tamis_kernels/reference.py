@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
+from tamis_kernels.reference_bloom import bloom_insert as bloom_insert  # noqa: PLC0414
+from tamis_kernels.reference_bloom import bloom_test as bloom_test  # noqa: PLC0414
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too
@@ -19,6 +21,9 @@ from tamis_kernels.reference_lookups import KeyIndex as KeyIndex  # noqa: PLC041
 from tamis_kernels.reference_lookups import bits_of as bits_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import best_of as best_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0414
+from tamis_kernels.reference_records import append_events as append_events  # noqa: PLC0414
+from tamis_kernels.reference_records import append_keys as append_keys  # noqa: PLC0414
+from tamis_kernels.reference_records import insert_keys as insert_keys  # noqa: PLC0414
 from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
 from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
 from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414
@@ -26,20 +31,6 @@ from tamis_kernels.reference_taste import most_frequent as most_frequent  # noqa
 from tamis_kernels.reference_towers import DeepFMSide as DeepFMSide  # noqa: PLC0414
 from tamis_kernels.reference_towers import QueryTower as QueryTower  # noqa: PLC0414
 from tamis_kernels.reference_towers import halved as halved  # noqa: PLC0414
-
-_SALT = np.array(
-    [
-        0x47B6137B,
-        0x44974D91,
-        0x8824AD5B,
-        0xA2B7289D,
-        0x705495C7,
-        0x2DF1424B,
-        0x9EFC4947,
-        0x5C6BFB31,
-    ],
-    dtype=np.uint32,
-)
 
 
 def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -52,43 +43,6 @@ def xxh64(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uin
         raise ValueError(f"offsets: must ascend from 0 or more to at most {len(data)}")
     hashes = [hash_of(data[start:end].tobytes()) for start, end in pairwise(offsets)]
     return np.array(hashes, dtype=np.uint64)
-
-
-def _masks(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    low = keys.astype(np.uint32)  # wraps to the low 32 bits
-    masks: NDArray[np.uint32] = np.uint32(1) << ((low[:, None] * _SALT) >> np.uint32(27))
-    return masks
-
-
-def _block_of(keys: NDArray[np.uint64], blocks: int) -> NDArray[np.int64]:
-    high = keys >> np.uint64(32)
-    return ((high * np.uint64(blocks)) >> np.uint64(32)).astype(np.int64)
-
-
-def _check_blocks(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
-    check("blocks", blocks, np.uint32, 2)
-    check_length("blocks", blocks, 8, axis=1)
-    check("keys", keys, np.uint64, 1)
-
-
-def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
-    _check_blocks(blocks, keys)
-    if not blocks.flags.writeable:
-        raise ValueError("blocks: a writable array is needed")
-    if len(keys) == 0:
-        return
-    if len(blocks) == 0:
-        raise ValueError("blocks: at least one block is needed to insert into, got 0")
-    np.bitwise_or.at(blocks, _block_of(keys, len(blocks)), _masks(keys))
-
-
-def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    _check_blocks(blocks, keys)
-    if len(blocks) == 0:
-        return np.zeros(len(keys), dtype=np.bool_)
-    masks = _masks(keys)
-    found: NDArray[np.bool_] = (blocks[_block_of(keys, len(blocks))] & masks == masks).all(axis=1)
-    return found
 
 
 def select(
