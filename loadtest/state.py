@@ -17,6 +17,7 @@ from pathlib import Path
 
 import lmdb
 import numpy as np
+import numpy.typing as npt
 import uvloop
 from redis.asyncio import Redis
 
@@ -24,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.redis_binary import NoRedis, binary
 from support.redis_servers import redis_server
 from tamis_server.domain.changes import Availability, encode
-from tamis_server.domain.context import Event, EventKind
+from tamis_server.domain.context import EventKind
+from tamis_server.domain.events import Events
 from tamis_server.settings import StateSettings
 from tamis_server.stores import Stores, open_stores
 
@@ -97,6 +99,21 @@ def figures(seconds: float) -> list[tuple[str, float, str]]:
     return found
 
 
+def _events(
+    ids: list[str],
+    users: list[str],
+    items: list[str],
+    kinds: npt.NDArray[np.uint8],
+    times: npt.NDArray[np.float64],
+    *,
+    known: bool,
+) -> Events:
+    unsaid, n = [""] * len(ids), len(ids)
+    return Events(
+        ids, users, items, kinds, times, unsaid, unsaid, np.zeros(n, np.int32), np.full(n, known)
+    )
+
+
 async def _events_per_s(stores: Stores, seconds: float) -> float:
     """Recorded events a second; every batch is of many users, as a gateway sends them."""
     now, recorded = time.time(), 0
@@ -108,16 +125,14 @@ async def _events_per_s(stores: Stores, seconds: float) -> float:
         while time.perf_counter() - start < seconds:
             users = rng.integers(0, USERS, EVENTS_A_BATCH).tolist()
             items = (ITEMS * rng.power(0.3, EVENTS_A_BATCH)).astype(int).tolist()
-            batch = [
-                Event(
-                    f"{writer}-{number + place}",
-                    f"user-{user}",
-                    f"item-{item}",
-                    KINDS[place % len(KINDS)],
-                    now + number / 1e3,
-                )
-                for place, (user, item) in enumerate(zip(users, items, strict=True))
-            ]
+            batch = _events(
+                [f"{writer}-{number + place}" for place in range(EVENTS_A_BATCH)],
+                [f"user-{user}" for user in users],
+                [f"item-{item}" for item in items],
+                np.resize(np.array(KINDS, np.uint8), EVENTS_A_BATCH),
+                np.full(EVENTS_A_BATCH, now + number / 1e3),
+                known=True,
+            )
             new = await stores.users.record(batch)
             recorded += int(new.sum())
             number += EVENTS_A_BATCH
@@ -169,20 +184,16 @@ async def memory(settings: StateSettings, events: int, users: int = 500) -> tupl
     before = await _used(settings)
     stores, now = open_stores(settings), time.time()
     rng = np.random.default_rng(events)
-    recorded = [
-        Event(
-            f"{user}-{number}",
-            f"{events}-{user}",
-            f"item-{rng.integers(0, 1_000_000)}",
-            LIFE[number % len(LIFE)],
-            now - (events - number) * 300 * 86_400 / events,
-            known=False,
-        )
-        for user in range(users)
-        for number in range(events)
-    ]
+    recorded = _events(
+        [f"{user}-{number}" for user in range(users) for number in range(events)],
+        [f"{events}-{user}" for user in range(users) for _ in range(events)],
+        [f"item-{item}" for item in rng.integers(0, 1_000_000, users * events).tolist()],
+        np.resize(np.resize(np.array(LIFE, np.uint8), events), users * events),
+        np.resize(now - np.arange(events, 0, -1) * 300 * 86_400 / events, users * events),
+        known=False,
+    )
     for start in range(0, len(recorded), 5_000):
-        await stores.users.record(recorded[start : start + 5_000])
+        await stores.users.record(recorded.part(start, start + 5_000))
     await stores.close()
     used = await _used(settings) - before
     ids = 0.0

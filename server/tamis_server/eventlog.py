@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis_server.domain.context import Event
+from tamis_server.domain.context import EventKind
 from tamis_server.domain.errors import FailureCategory, TamisError
+from tamis_server.domain.events import Events
 
 VERSION = 1
 SEGMENT = ".parquet"
@@ -43,6 +45,8 @@ SCHEMA = pa.schema(
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
 
+_KINDS = np.array([kind.name.lower() for kind in EventKind], object)
+
 
 class SegmentRejected(TamisError):
     """A file that is no readable part of an event log: names it and says why."""
@@ -52,10 +56,13 @@ class SegmentRejected(TamisError):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event, and when the server got it (Unix seconds)."""
+    """Events, and when the server got them (Unix seconds)."""
 
-    event: Event
+    events: Events
     at: float
+
+    def __len__(self) -> int:
+        return len(self.events)
 
 
 def stem(now: float, writer: str, number: int) -> str:
@@ -64,18 +71,19 @@ def stem(now: float, writer: str, number: int) -> str:
 
 
 def to_batch(received: Sequence[Received]) -> pa.RecordBatch:
-    """Rows of ``SCHEMA``. Raises ValueError, TypeError or OverflowError for what does not fit."""
-    events = [each.event for each in received]
+    """Rows of ``SCHEMA``, of one batch or more. Raises ValueError or TypeError for what does not
+    fit."""
+    events = Events.joined([each.events for each in received])
     columns = (
-        [event.user_id for event in events],
-        [event.item_id for event in events],
-        [event.time for event in events],
-        [event.kind.name.lower() for event in events],
-        [event.event_id for event in events],
-        [event.session_id for event in events],
-        [event.request_id for event in events],
-        [event.position for event in events],
-        [each.at for each in received],
+        events.user_ids,
+        events.item_ids,
+        events.times,
+        _KINDS[events.kinds],
+        events.event_ids,
+        events.session_ids,
+        events.request_ids,
+        events.positions,
+        np.repeat([each.at for each in received], [len(each) for each in received]),
     )
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tamis_server.adapters.embedded.lmdb_changes import LmdbChanges
 from tamis_server.adapters.embedded.lmdb_environment import Environment
+from tamis_server.adapters.embedded.lmdb_items import LmdbItems
 from tamis_server.adapters.embedded.lmdb_users import LmdbUsers
 from tamis_server.adapters.remote.redis_changes import RedisChanges
 from tamis_server.adapters.remote.redis_connection import Connection, redacted
@@ -74,14 +75,14 @@ def _open_lmdb(directory: Path, settings: StateSettings) -> Stores:
         interval_s=settings.fsync_interval_s,
         map_bytes=settings.map_mb << 20,
     )
+    items = LmdbItems(environment, Decay(settings.half_life_h * 3600))
     users = LmdbUsers(
         environment,
+        items,
         keys_of=item_keys,
         policy=seen_policy(settings),
         keep=_keep(settings),
-        decay=Decay(settings.half_life_h * 3600),
     )
-
     catalogue = LmdbChanges(environment, log_size=settings.catalogue_log)
 
     async def close() -> None:
@@ -89,7 +90,7 @@ def _open_lmdb(directory: Path, settings: StateSettings) -> Stores:
         catalogue.close()
         environment.close()
 
-    return Stores(users, users, catalogue, close)
+    return Stores(users, items, catalogue, close)
 
 
 def _open_redis(settings: StateSettings) -> Stores:

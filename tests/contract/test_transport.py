@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 
 import grpc
@@ -28,7 +27,8 @@ from tamis_client import (
 )
 from tamis_server.domain import errors
 from tamis_server.domain.candidates import Mask
-from tamis_server.domain.context import Event, RequestContext, UserState
+from tamis_server.domain.context import RequestContext, UserState
+from tamis_server.domain.events import Events
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.observability.logging import JsonFormatter
 from tamis_server.transport.server import CannotListen
@@ -183,7 +183,7 @@ class Counting:
     async def read(self, user_id: str, now: float) -> UserState:
         return await self._store.read(user_id, now)
 
-    async def record(self, events: Sequence[Event]) -> Mask:
+    async def record(self, events: Events) -> Mask:
         self.sizes.append(len(events))
         return await self._store.record(events)
 
@@ -218,8 +218,8 @@ class Remembering:
         self.event_ids: list[str] = []
         self.appended = asyncio.Event()
 
-    def append(self, events: Sequence[Event]) -> None:
-        self.event_ids += [event.event_id for event in events]
+    def append(self, events: Events) -> None:
+        self.event_ids += events.event_ids
         self.appended.set()
 
     async def close(self) -> None:
@@ -247,7 +247,7 @@ async def test_a_caller_who_hangs_up_does_not_come_between_store_and_log(shop: B
     entered, gate = asyncio.Event(), asyncio.Event()
 
     class Slow(Counting):
-        async def record(self, events: Sequence[Event]) -> Mask:
+        async def record(self, events: Events) -> Mask:
             recorded = await super().record(events)
             entered.set()
             await gate.wait()

@@ -18,6 +18,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from support.events import columns
 from support.stores import Opener, event, write_for_ever
 from tamis_server.domain.errors import DependencyFailed, StateRejected
 
@@ -39,7 +40,7 @@ def filled(directory: Path, events: int = 200) -> None:
     async def fill() -> None:
         opener = Opener(url=f"lmdb://{directory}")
         await opener().users.record(
-            [event(n, f"item-{n}", time=NOW, user=f"user-{n % 7}") for n in range(events)]
+            columns(*[event(n, f"item-{n}", time=NOW, user=f"user-{n % 7}") for n in range(events)])
         )
         await opener.close()
 
@@ -60,7 +61,7 @@ async def test_a_full_map_grows(state: Path) -> None:
     store = opener()
     events = [event(n, f"item-{n}", time=NOW + n, user=f"user-{n % 50}") for n in range(20_000)]
     for start in range(0, len(events), 2_000):
-        assert (await store.users.record(events[start : start + 2_000])).all()
+        assert (await store.users.record(columns(*events[start : start + 2_000]))).all()
         assert (await store.users.read("user-7", NOW)).counts.sum() == (start + 2_000) / 50
     assert (state / "data.mdb").stat().st_size > 1 << 20
     await opener.close()
@@ -69,7 +70,7 @@ async def test_a_full_map_grows(state: Path) -> None:
 async def test_a_map_that_another_process_grew_is_read_on(state: Path) -> None:
     opener = Opener(url=f"lmdb://{state}", map_mb=1)
     store = opener()
-    await store.users.record([event(1, "hat", time=NOW)])
+    await store.users.record(columns(event(1, "hat", time=NOW)))
     filling = (
         "import sys; from pathlib import Path; from integration.test_lmdb_faults import filled;"
         "filled(Path(sys.argv[1]), 30_000)"
@@ -81,14 +82,14 @@ async def test_a_map_that_another_process_grew_is_read_on(state: Path) -> None:
     )
     assert (state / "data.mdb").stat().st_size > 1 << 20
     assert (await store.users.read("user-3", NOW)).counts.sum() > 4_000
-    assert (await store.users.record([event(2, "hat", time=NOW)])).all()
+    assert (await store.users.record(columns(event(2, "hat", time=NOW)))).all()
     await opener.close()
 
 
 async def test_on_a_full_disk_nothing_is_acknowledged_and_all_stays_readable(state: Path) -> None:
     opener = Opener(url=f"lmdb://{state}")
     store = opener()
-    await store.users.record([event(1, "hat", time=NOW)])
+    await store.users.record(columns(event(1, "hat", time=NOW)))
     size = (state / "data.mdb").stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -96,12 +97,14 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_all_stays_readable(sta
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         with pytest.raises(DependencyFailed, match="state store"):
-            await store.users.record(many)
+            await store.users.record(columns(*many))
         assert (await store.users.read("ada", NOW)).keys.shape == (1,)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    assert (await store.users.record(many)).all(), "with room again, and none of them was stored"
+    assert (await store.users.record(columns(*many))).all(), (
+        "with room again, and none of them was stored"
+    )
     await opener.close()
 
 
@@ -120,15 +123,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_disk_without_space_is_said_and_space_is_used_again(small_disk: Path) -> None:
     opener = Opener(url=f"lmdb://{small_disk / 'state'}")
     store = opener()
-    await store.users.record([event(1, "hat", time=NOW)])
+    await store.users.record(columns(event(1, "hat", time=NOW)))
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(3 << 20))
     many = [event(n, f"item-{n}", time=NOW, user=f"user-{n}") for n in range(5_000)]
     with pytest.raises(DependencyFailed, match="no space left on the disk"):
-        await store.users.record(many)
+        await store.users.record(columns(*many))
     assert (await store.users.read("ada", NOW)).keys.shape == (1,)
     ballast.unlink()
-    assert (await store.users.record(many[:1_000])).all()
+    assert (await store.users.record(columns(*many[:1_000]))).all()
     await opener.close()
 
 
@@ -220,7 +223,7 @@ def test_killed_at_random_moments_for_200_rounds_every_acknowledged_event_is_fou
     async def look() -> None:
         opener = Opener(url=f"lmdb://{state}")
         events = [event(n, f"item-{n}", time=NOW + n, user=f"user-{n % 5}") for n in sorted(found)]
-        new = await opener().users.record(events)
+        new = await opener().users.record(columns(*events))
         await opener.close()
         assert not new.any(), "acknowledged, and not there"
 

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from support.engines import AS_OF, Bench, bench, request
+from support.events import Event, columns
 from tamis_kernels import available_levels, with_level
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.rankers import deepfm, export, training
@@ -27,7 +28,7 @@ from tamis_server.bundles import features
 from tamis_server.bundles.factorised import Precision
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Candidates
-from tamis_server.domain.context import Event, EventKind, RequestContext
+from tamis_server.domain.context import EventKind, RequestContext
 from tamis_server.domain.errors import BundleRejected
 
 ITEMS, USERS = 400, 40
@@ -215,7 +216,7 @@ async def test_features_while_serving_are_those_of_training(
             compare_history(shop.bundle, seen.ctx, exposure)
             compared += 1
         event = Event(f"e{time}-{user}-{item}", ids[user], f"item-{item}", EventKind(kind), time)
-        assert (await shop.store.record([event])).all()
+        assert (await shop.store.record(columns(event))).all()
     assert compared > 50
     assert candidates > 1_000
 

@@ -37,8 +37,9 @@ from tamis_pipeline.synthetic import random_parts
 from tamis_server.bundles.clip import Clip, fuse
 from tamis_server.bundles.loader import Content, load
 from tamis_server.domain.candidates import DegradationLevel, Mask
-from tamis_server.domain.context import Depiction, Event, UserState
+from tamis_server.domain.context import Depiction, UserState
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.events import Events
 from tamis_server.engines import build_engine
 from tamis_server.settings import Settings
 from tamis_server.tables import Tables
@@ -60,7 +61,7 @@ class Gone:
     async def read(self, user_id: str, now: float) -> UserState:
         raise DependencyFailed("store", "gone")
 
-    async def record(self, events: Sequence[Event]) -> Mask:
+    async def record(self, events: Events) -> Mask:
         raise DependencyFailed("store", "gone")
 
 

@@ -6,7 +6,8 @@ import asyncio
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tamis_server.domain.context import Event, EventKind
+from support.events import Event, columns
+from tamis_server.domain.context import EventKind
 from tamis_server.domain.errors import TamisError
 from tamis_server.settings import StateSettings
 from tamis_server.stores import Stores, open_stores
@@ -47,7 +48,7 @@ def write_100(settings: dict[str, Any], writer: int, now: float) -> int:
             new = await asyncio.gather(
                 *(
                     store.users.record(
-                        [event(100 * writer + n, f"item-{n}-{writer}", time=now + n)]
+                        columns(event(100 * writer + n, f"item-{n}-{writer}", time=now + n))
                     )
                     for n in range(100)
                 )
@@ -70,7 +71,11 @@ def write_for_ever(directory: str, start: int, acknowledged: Connection, now: fl
         async def writer(number: int) -> None:
             while True:
                 await store.users.record(
-                    [event(number, f"item-{number}", time=now + number, user=f"user-{number % 5}")]
+                    columns(
+                        event(
+                            number, f"item-{number}", time=now + number, user=f"user-{number % 5}"
+                        )
+                    )
                 )
                 acknowledged.send_bytes(number.to_bytes(8, "big"))
                 number += 4

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from support.events import Event, columns
 from tamis_server import eventlog
 from tamis_server.adapters.embedded import journal
 from tamis_server.adapters.embedded.event_log import (
@@ -27,7 +28,8 @@ from tamis_server.adapters.embedded.event_log import (
 )
 from tamis_server.adapters.embedded.journal import Journal
 from tamis_server.adapters.embedded.segments import Segments
-from tamis_server.domain.context import Event, EventKind
+from tamis_server.domain.context import EventKind
+from tamis_server.domain.events import Events
 from tamis_server.eventlog import Received, SegmentRejected
 
 START = 1_770_000_000.0
@@ -47,12 +49,12 @@ def event(number: int, **fields: object) -> Event:
     return Event(f"event-{number}", **{**values, **fields})  # type: ignore[arg-type]
 
 
-def events(*numbers: int) -> list[Event]:
-    return [event(number) for number in numbers]
+def events(*numbers: int) -> Events:
+    return columns(*map(event, numbers))
 
 
 def batch(*numbers: int) -> object:
-    return eventlog.to_batch([Received(each, START) for each in events(*numbers)])
+    return eventlog.to_batch([Received(events(*numbers), START)])
 
 
 def open_log(directory: Path, **options: object) -> ParquetEventLog:
@@ -97,7 +99,7 @@ async def test_a_clean_stop_loses_nothing_and_leaves_parquet_only(tmp_path: Path
 async def test_a_row_is_what_the_pipeline_takes_in(tmp_path: Path) -> None:
     log = open_log(tmp_path, clock=Clock())
     log.start()
-    log.append([Event("e", "u", "i", EventKind.ADD_TO_CART, 2.25, "s", "r", 3)])
+    log.append(columns(Event("e", "u", "i", EventKind.ADD_TO_CART, 2.25, "s", "r", 3)))
     await log.close()
     (path,) = eventlog.segments(tmp_path)
     assert path.name.startswith("events-20260202T024000Z-")
@@ -147,7 +149,7 @@ async def test_what_there_is_no_room_for_is_counted_and_logged_once(
 
 async def test_events_that_do_not_fit_the_format_stop_nothing(tmp_path: Path) -> None:
     log = open_log(tmp_path)
-    log.append([event(1, position=1 << 40)])
+    log.append(columns(event(1, session_id="\ud800")))
     log.start()
     await log.close()
     assert log.counters.dropped == {INVALID: 1}
@@ -198,8 +200,8 @@ def test_a_journal_is_closed_by_its_size(tmp_path: Path) -> None:
 WRITER = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, os.environ["UNIT_TESTS"])
-from test_event_log import Clock, batch, open_segments
+sys.path.insert(0, os.environ["TESTS"])
+from unit.test_event_log import Clock, batch, open_segments
 segments = open_segments(Path(sys.argv[1]), Clock())
 segments.write(batch(1, 2))
 segments.write(batch(3))
@@ -214,7 +216,7 @@ class Writer:
     def __init__(self, directory: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(directory)],
-            env={**os.environ, "UNIT_TESTS": str(Path(__file__).parent)},
+            env={**os.environ, "TESTS": str(Path(__file__).parents[1])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

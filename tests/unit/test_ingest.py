@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from support.events import Event, columns
 from tamis_pipeline.cli import app
 from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.ingest import ingest
 from tamis_pipeline.readers import read_dataset
 from tamis_server import eventlog
-from tamis_server.domain.context import Event, EventKind
+from tamis_server.domain.context import EventKind
 from tamis_server.eventlog import Received, SegmentRejected
 
 ITEMS = "item_id,title\nhat,Hat\ncoat,Coat\n"
@@ -35,7 +36,8 @@ def happened(
     kind: EventKind = EventKind.CLICK,
     at: float = 0,
 ) -> Received:
-    return Received(Event(event_id, "new", item_id, kind, time, "visit", "answer", 2), at or time)
+    event = Event(event_id, "new", item_id, kind, time, "visit", "answer", 2)
+    return Received(columns(event), at or time)
 
 
 def segment(directory: Path, number: int, *received: Received) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.parquet_filter import ParquetFilter
-from tamis_kernels import bloom_insert, bloom_test
+from tamis_kernels import bloom_insert, bloom_test, insert_keys
 from tamis_server.bundles.ids import item_keys
-from tamis_server.domain import seen, user_record
+from tamis_server.domain import seen
 from tamis_server.domain.context import EventKind, UserState
 from tamis_server.domain.seen import SeenGroup, SeenPolicy
 
@@ -25,43 +26,40 @@ FOR_EVER = SeenGroup("owned", frozenset({EventKind.PURCHASE}), 0.0, 2, expected=
 keys_ = st.lists(st.integers(0, 2**64 - 1), max_size=40, unique=True)
 
 
-@given(keys_)
-def test_a_filter_has_the_bits_of_the_parquet_specification(keys: list[int]) -> None:
-    stored, specified = seen.new_filter(GROUP), ParquetFilter(GROUP.first_blocks)
-    for key in keys:
-        new = not specified.check(key)
-        assert seen.insert(stored, GROUP, key) is new
-        specified.insert(key)
-    (layer,) = seen.layers(stored)
-    assert layer.tolist() == specified.words
-    assert seen.key_count([stored]) <= len(keys)
+def filter_of(group: SeenGroup, keys: Sequence[int]) -> bytes:
+    starts = np.array([0, len(keys)], np.int64)
+    inserted = np.array(keys, np.uint64)
+    (stored,) = insert_keys([b""], starts, inserted, group.first_blocks, np.array(group.layer_bits))
+    return stored
 
 
 @given(keys_, keys_)
-def test_the_kernel_finds_what_was_inserted_here(keys: list[int], others: list[int]) -> None:
-    stored, specified = seen.new_filter(GROUP), ParquetFilter(GROUP.first_blocks)
-    for key in keys:
-        seen.insert(stored, GROUP, key)
+def test_a_stored_filter_is_read_as_the_parquet_specification_has_it(
+    keys: list[int], others: list[int]
+) -> None:
+    stored, specified = filter_of(GROUP, [1, *keys]), ParquetFilter(GROUP.first_blocks)
+    for key in [1, *keys]:
         specified.insert(key)
     (layer,) = seen.layers(stored)
+    assert layer.tolist() == specified.words
+    assert seen.key_count([stored]) <= len(keys) + 1
     tested = np.array(keys + others, np.uint64)
     expected = [specified.check(key) for key in keys + others]
     assert bloom_test(layer, tested).tolist() == expected
 
 
 def test_item_keys_are_the_xxh64_of_the_specification() -> None:
-    ids = ["", "a", "item-1", "é" * 40, "x" * 256]
-    assert item_keys(ids).tolist() == [xxhash.xxh64_intdigest(each.encode()) for each in ids]
+    plain = ["", "a", "item-1", "x" * 256]
+    for ids in (plain, [*plain, "é" * 40], []):
+        assert item_keys(ids).tolist() == [xxhash.xxh64_intdigest(each.encode()) for each in ids]
 
 
 @pytest.mark.parametrize("count", [10, 64, 65, 500, 5_000])
 @pytest.mark.parametrize("group", [GROUP, FOR_EVER], ids=["window", "for ever"])
 def test_a_filter_of_any_size_keeps_the_rate_it_was_sized_for(count: int, group: SeenGroup) -> None:
     rng = np.random.default_rng(count)
-    stored = seen.new_filter(group)
     keys = rng.integers(0, 2**64, count, dtype=np.uint64)
-    for key in keys.tolist():
-        seen.insert(stored, group, key)
+    stored = filter_of(group, keys.tolist())
     others = rng.integers(0, 2**64, 200_000, dtype=np.uint64)
     layers = seen.layers(stored)
     found, false = (
@@ -111,25 +109,25 @@ def test_what_counts_for_ever_is_in_one_generation() -> None:
     assert math.isnan(windows[EventKind.IMPRESSION])
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2**64 - 1), st.floats(0, 4e9), st.integers(1, 8)), max_size=30
-    ),
-    st.integers(1, 12),
-)
-def test_a_history_keeps_the_latest_events_in_order_and_counts_all(
-    events: list[tuple[int, float, int]], most: int
+@given(st.lists(st.tuples(st.integers(0, 8), st.floats(0, 4e9)), max_size=20), st.floats(1e9, 4e9))
+def test_each_event_is_remembered_in_the_slot_of_its_kind_and_time(
+    events: list[tuple[int, float]], now: float
 ) -> None:
-    history = user_record.new_history()
-    for key, time, kind in events:
-        user_record.add_event(history, key, time, kind, most)
-    state = user_record.decode(bytes(history), [], [], most)
-    assert sorted(state.times.tolist()) == state.times.tolist()
-    latest = sorted(events, key=lambda event: event[1])[-most:]
-    assert state.times.tolist() == [time for _, time, _ in latest]
-    assert state.counts.tolist() == [
-        sum(kind == each for *_, kind in events) for each in range(user_record.KINDS)
-    ]
+    policy = SeenPolicy([GROUP, FOR_EVER])
+    kinds = np.array([kind for kind, _ in events], np.uint8)
+    times = np.array([time for _, time in events], np.float64)
+    found = {
+        position: (group, generation)
+        for group, generation, positions in policy.slots(kinds, times, now)
+        for position in positions.tolist()
+    }
+    expected = {}
+    for position, (kind, time) in enumerate(events):
+        for group in (GROUP, FOR_EVER):
+            generation = group.generation(min(time, now))
+            if kind in group.kinds and group.expires(generation) > now:
+                expected[position] = (group, generation)
+    assert found == expected
 
 
 def state_of(events: list[tuple[int, float]]) -> UserState:

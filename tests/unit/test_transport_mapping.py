@@ -13,6 +13,7 @@ from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel, 
 from tamis_server.domain.context import Deadline, EventKind, Operator, Predicate, RequestContext
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
 from tamis_server.transport import mapping
+from tamis_server.transport.event_columns import EventColumns
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,17 @@ def test_excluded_ids_become_rows_and_unknown_ones_none(shop: Bench) -> None:
 
 def test_an_event_without_a_time_happened_now() -> None:
     event = item_pb2.Event(event_id="e", user_id="u", item_id="i", kind=item_pb2.EVENT_KIND_HIDE)
-    mapped = mapping.to_event(event, 7.0, known=True)
-    assert (mapped.kind, mapped.time) == (EventKind.HIDE, 7.0)
-    event.time.seconds = 3
-    assert mapping.to_event(event, 7.0, known=True).time == 3.0
+    timed = item_pb2.Event(event_id="f", position=2, time=Timestamp(seconds=3, nanos=500_000_000))
+    events = EventColumns([event, timed]).events(7.0, np.array([True, False]))
+    assert (events.event_ids, events.user_ids, events.item_ids) == (
+        ["e", "f"],
+        ["u", ""],
+        ["i", ""],
+    )
+    assert events.kinds.tolist() == [EventKind.HIDE, EventKind.UNSPECIFIED]
+    assert events.times.tolist() == [7.0, 3.5]
+    assert events.positions.tolist() == [0, 2]
+    assert events.known.tolist() == [True, False]
 
 
 def slate(*sources: int) -> Slate:

@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tamis.v1 import item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_server.domain.errors import InvalidRequest
 from tamis_server.domain.ports import AttributeType
 from tamis_server.transport import validation
+from tamis_server.transport.event_columns import EventColumns
 
 KNOWN = {
     name: AttributeType(name, kind)
@@ -189,3 +192,41 @@ def test_an_event_is_timed_from_2000_to_a_day_ahead() -> None:
 def test_what_is_wrong_with_an_event_is_named(fields: dict[str, object], says: str) -> None:
     (problem,) = validation.event_problems(event(**fields), NOW)
     assert problem.startswith(says)
+
+
+ids = st.sampled_from(["", "plain", "x" * 64, "x" * 65, "x" * 257, "ü" * 129, "tab\t"])
+stamps = st.builds(
+    Timestamp,
+    seconds=st.sampled_from([0, 946_684_800, int(NOW), int(NOW) + 86_401, 2**62]),
+    nanos=st.sampled_from([0, 999_999_999, 1_000_000_000, -1]),
+)
+messages = st.builds(
+    item_pb2.Event,
+    event_id=ids,
+    user_id=st.just("ada"),
+    item_id=ids,
+    kind=st.sampled_from([-1, 0, 1, 8, 9]),
+    time=st.none() | stamps,
+    session_id=ids,
+    request_id=ids,
+    position=st.sampled_from([-1, 0, 1]),
+)
+good = st.builds(
+    event,
+    session_id=st.sampled_from(["", "visit"]),
+    time=st.none() | st.just(Timestamp(seconds=int(NOW))),
+)
+
+
+@given(st.lists(good | messages, min_size=1, max_size=6))
+def test_of_many_events_as_much_is_found_as_of_each_alone(events: list[item_pb2.Event]) -> None:
+    alone = {at: validation.event_problems(each, NOW) for at, each in enumerate(events)}
+    found = validation.events_problems(EventColumns(events), NOW)
+    assert found == {at: problems for at, problems in alone.items() if problems}
+
+
+@given(st.lists(good, min_size=1, max_size=6))
+def test_good_events_are_not_looked_at_one_by_one(events: list[item_pb2.Event]) -> None:
+    columns = EventColumns(events)
+    columns.messages = ()
+    assert validation.events_problems(columns, NOW) == {}

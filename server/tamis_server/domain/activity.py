@@ -7,26 +7,31 @@ with time, grows by each event, and keeps the order of items; log2 keeps it with
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from tamis_server.domain.context import Event, EventKind
+from tamis_server.domain.candidates import Keys
+from tamis_server.domain.context import EventKind
+from tamis_server.domain.events import Events
 from tamis_server.domain.ports import ItemCounters
 
-COUNTER = struct.Struct("<dddd")  # forward log2 of views, purchases, trending; time of the latest
-NEVER = (-math.inf, -math.inf, -math.inf, -math.inf)
+Forward = npt.NDArray[np.float64]  # [n, 4]: log2 of views, purchases, trending; time of the latest
+TRENDING = 2  # the column that items are ordered by
+
+_NEVER = np.full(4, -np.inf)
 _WEIGHTS = {
-    EventKind.VIEW: 1.0,
-    EventKind.CLICK: 1.0,
-    EventKind.ADD_TO_CART: 3.0,
-    EventKind.LIKE: 3.0,
-    EventKind.PURCHASE: 5.0,
+    EventKind.VIEW: (1.0, 0.0, 1.0),
+    EventKind.CLICK: (1.0, 0.0, 1.0),
+    EventKind.ADD_TO_CART: (0.0, 0.0, 3.0),
+    EventKind.LIKE: (0.0, 0.0, 3.0),
+    EventKind.PURCHASE: (0.0, 1.0, 5.0),
 }
-Counter = tuple[float, float, float, float]
+with np.errstate(divide="ignore"):
+    # by kind: what an event adds to views, purchases and trending
+    _LOG_WEIGHTS = np.log2([_WEIGHTS.get(kind, (0.0, 0.0, 0.0)) for kind in EventKind])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +40,22 @@ class Decay:
 
     half_life_s: float
 
-    def forward(self, event: Event, now: float) -> Counter:
-        """What one event adds; one from a clock ahead of ours counts as of now."""
-        time = min(event.time, now)
-        at, weight = time / self.half_life_s, _WEIGHTS.get(event.kind, 0.0)
-        return (
-            at if event.kind in (EventKind.VIEW, EventKind.CLICK) else -math.inf,
-            at if event.kind is EventKind.PURCHASE else -math.inf,
-            at + math.log2(weight) if weight else -math.inf,
-            time,
+    def forward(self, events: Events, items: Keys, now: float) -> tuple[Keys, Forward]:
+        """What events add to their items, uint64[n]: the distinct ones uint64[m], ascending, and
+        float64[m, 4]. An event from a clock ahead of ours counts as of now."""
+        order = np.argsort(items, kind="stable")
+        ordered = items[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        times = np.minimum(events.times, now)[order]
+        at = times[:, None] / self.half_life_s + _LOG_WEIGHTS[events.kinds[order]]
+        added = np.column_stack(
+            [np.logaddexp2.reduceat(at, starts), np.maximum.reduceat(times, starts)]
         )
+        return ordered[starts], added
 
-    def decode(self, stored: Iterable[bytes | None], now: float) -> ItemCounters:
-        """The counters of items as they are ``now``; None where nothing is stored."""
-        never = COUNTER.pack(*NEVER)
-        table = np.frombuffer(b"".join(entry or never for entry in stored), np.float64)
-        views, purchases, trending, last = table.reshape(-1, 4).T
+    def counters(self, forward: Forward, now: float) -> ItemCounters:
+        """Counters as they are ``now``."""
+        views, purchases, trending, last = forward.T
         return ItemCounters(
             views=self.value(views, now),
             purchases=self.value(purchases, now),
@@ -58,26 +63,19 @@ class Decay:
             last=np.where(np.isneginf(last), np.nan, last),
         )
 
-    def value(
-        self, forward: np.ndarray[tuple[int], np.dtype[np.float64]], now: float
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def value(self, forward: npt.NDArray[np.float64], now: float) -> npt.NDArray[np.float64]:
         """Counters at ``now`` from their forward form."""
         return np.exp2(np.minimum(forward - now / self.half_life_s, 1000.0))
 
 
-def add(first: Counter, second: Counter) -> Counter:
-    """The counter of two sets of events together."""
-    return (
-        _log2_sum(first[0], second[0]),
-        _log2_sum(first[1], second[1]),
-        _log2_sum(first[2], second[2]),
-        max(first[3], second[3]),
+def decode(stored: Iterable[bytes | None]) -> Forward:
+    """float64[n, 4]; never, where nothing is stored."""
+    never = _NEVER.tobytes()
+    return np.frombuffer(b"".join(entry or never for entry in stored)).reshape(-1, 4)
+
+
+def added(first: Forward, second: Forward) -> Forward:
+    """The counters of two sets of events together."""
+    return np.column_stack(
+        [np.logaddexp2(first[:, :3], second[:, :3]), np.maximum(first[:, 3], second[:, 3])]
     )
-
-
-def _log2_sum(first: float, second: float) -> float:
-    """log2(2 ** first + 2 ** second)."""
-    high, low = (first, second) if first > second else (second, first)
-    if low == -math.inf:
-        return high
-    return high + math.log2(1.0 + 2.0 ** (low - high))

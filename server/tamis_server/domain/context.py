@@ -43,24 +43,6 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One thing a user did. ``time`` is Unix seconds; its id is unique among the user's events.
-
-    known: whether the catalogue being served knows the item; others are kept, but not counted.
-    """
-
-    event_id: str
-    user_id: str
-    item_id: str
-    kind: EventKind
-    time: float
-    session_id: str = ""
-    request_id: str = ""
-    position: int = 0
-    known: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class UserState:
     """Everything the store knows of a user, oldest event first, keyed independently of bundles.
 

@@ -25,12 +25,12 @@ from tamis_server.domain.candidates import (
 from tamis_server.domain.context import (
     Depiction,
     Eligible,
-    Event,
     History,
     Predicate,
     RequestContext,
     UserState,
 )
+from tamis_server.domain.events import Events
 
 
 class UserStateStore(Protocol):
@@ -42,7 +42,7 @@ class UserStateStore(Protocol):
         Raises DependencyFailed.
         """
 
-    async def record(self, events: Sequence[Event]) -> Mask:
+    async def record(self, events: Events) -> Mask:
         """Store the events and count their items; a repeated event id of a user counts once.
 
         bool[n]: which of them were new. Raises DependencyFailed and Overloaded; then none of them
@@ -91,7 +91,7 @@ class EventLog(Protocol):
     """Keeps what users did for retraining. Never in a request's way: it neither waits nor raises,
     and what it has no room for it drops and counts."""
 
-    def append(self, events: Sequence[Event]) -> None:
+    def append(self, events: Events) -> None:
         """Take over events that the store has acknowledged as new."""
 
     async def close(self) -> None:

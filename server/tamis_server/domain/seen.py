@@ -25,7 +25,6 @@ from tamis_server.domain.context import EventKind
 
 Blocks = npt.NDArray[np.uint32]
 
-BLOCK_BYTES = 32
 HEADER_BYTES = 32  # one block, so that the layers stay aligned
 MAX_LAYERS = 16  # the last one takes what comes: bounded in size, its rate is not
 SALT = (
@@ -59,6 +58,12 @@ class SeenGroup:
     def generation(self, time: float) -> int:
         """The generation that an event of this time belongs to."""
         return int(time // self.span_s) if self.window_s else 0
+
+    def generations_of(self, times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """int64[n]: the generation of each."""
+        if not self.window_s:
+            return np.zeros(times.shape[0], np.int64)
+        return (times // self.span_s).astype(np.int64)
 
     def live(self, now: float) -> range:
         """The generations that may hold events not older than the window."""
@@ -94,9 +99,9 @@ class SeenPolicy:
 
     def __init__(self, groups: Sequence[SeenGroup]) -> None:
         self.groups = tuple(groups)
-        self.group_of: dict[int, SeenGroup] = {
-            int(kind): group for group in groups for kind in group.kinds
-        }
+        self._group_of = np.full(len(EventKind), -1)  # by kind: a place in groups; -1: none
+        for number, group in enumerate(groups):
+            self._group_of[list(group.kinds)] = number
         self._last: tuple[list[int], tuple[str, ...]] = ([], ())  # what `live_slots` said last
 
     def live_slots(self, now: float) -> tuple[str, ...]:
@@ -108,11 +113,28 @@ class SeenPolicy:
             self._last = generations, slots
         return slots
 
+    def slots(
+        self, kinds: npt.NDArray[np.uint8], times: npt.NDArray[np.float64], now: float
+    ) -> list[tuple[SeenGroup, int, npt.NDArray[np.int64]]]:
+        """Where events are to be remembered: group, generation, and the positions int64[m] of the
+        events that go there, ascending. Those of a time that is over by ``now`` go nowhere."""
+        found: list[tuple[SeenGroup, int, npt.NDArray[np.int64]]] = []
+        of_kind = self._group_of[kinds]
+        for number, group in enumerate(self.groups):
+            positions = np.flatnonzero(of_kind == number)
+            generations = group.generations_of(np.minimum(times[positions], now))
+            found += [
+                (group, generation, positions[generations == generation])
+                for generation in np.unique(generations).tolist()
+                if group.expires(generation) > now
+            ]
+        return found
+
     def windows(self) -> npt.NDArray[np.float64]:
         """float64[kinds]: seconds an event of each kind counts; NaN where it does not at all."""
         windows = np.full(max(EventKind) + 1, np.nan)
-        for kind, group in self.group_of.items():
-            windows[kind] = group.window_s or np.inf
+        for number, group in enumerate(self.groups):
+            windows[self._group_of == number] = group.window_s or np.inf
         return windows
 
 
@@ -143,43 +165,6 @@ def block_places(key: int) -> bytes:
     """Which bit a key sets in each of the eight words of its block."""
     low = key & 0xFFFFFFFF
     return bytes((low * salt & 0xFFFFFFFF) >> 27 for salt in SALT)
-
-
-def block_mask(key: int) -> int:
-    """The bits of a key within its block, as a 256-bit little-endian integer."""
-    mask = 0
-    for word, place in enumerate(block_places(key)):
-        mask |= 1 << (32 * word + place)
-    return mask
-
-
-def new_filter(group: SeenGroup) -> bytearray:
-    """A stored filter without a key."""
-    return bytearray(_HEADER.pack(0, group.first_blocks) + bytes(BLOCK_BYTES * group.first_blocks))
-
-
-def insert(stored: bytearray, group: SeenGroup, key: int) -> bool:
-    """Insert a key into a stored filter, growing it where a layer is full; False if it was in."""
-    count, first = _HEADER.unpack_from(stored)
-    high, mask, room = key >> 32, block_mask(key), 0
-    start, blocks, layer = HEADER_BYTES, first, 0
-    while True:
-        at = start + BLOCK_BYTES * (high * blocks >> 32)
-        block = int.from_bytes(stored[at : at + BLOCK_BYTES], "little")
-        if block & mask == mask:
-            return False
-        start += BLOCK_BYTES * blocks
-        room += int(blocks * 256 / group.layer_bits[layer])
-        if start >= len(stored):
-            break
-        blocks, layer = blocks * 2, layer + 1
-    if count >= room and layer + 1 < MAX_LAYERS:
-        blocks *= 2
-        at, block = start + BLOCK_BYTES * (high * blocks >> 32), 0
-        stored += bytes(BLOCK_BYTES * blocks)
-    stored[at : at + BLOCK_BYTES] = (block | mask).to_bytes(BLOCK_BYTES, "little")
-    _HEADER.pack_into(stored, 0, count + 1, first)
-    return True
 
 
 def layers(stored: bytes | memoryview) -> tuple[Blocks, ...]:

@@ -21,7 +21,6 @@ from tamis_server.domain.context import EventKind, UserState
 KINDS = max(EventKind) + 1
 HEADER_BYTES = 4 * KINDS + 4
 ENTRY = struct.Struct("<QdB")
-_TIME = struct.Struct("<d")
 _DTYPE = np.dtype([("key", "<u8"), ("time", "<f8"), ("kind", "u1")])
 
 
@@ -32,23 +31,6 @@ class Keep:
     history: int
     user_s: float
     event_id_s: float
-
-
-def new_history() -> bytearray:
-    return bytearray(HEADER_BYTES)
-
-
-def add_event(history: bytearray, key: int, time: float, kind: int, most: int) -> None:
-    """Put an event in its place by time; beyond ``most`` the oldest go, but stay counted."""
-    place = len(history)
-    while place > HEADER_BYTES and _time(history, place - ENTRY.size) > time:
-        place -= ENTRY.size
-    history[place:place] = ENTRY.pack(key, time, kind)
-    excess = len(history) - HEADER_BYTES - most * ENTRY.size
-    if excess > 0:
-        del history[HEADER_BYTES : HEADER_BYTES + excess]
-    count = struct.unpack_from("<I", history, 4 * kind)[0]
-    struct.pack_into("<I", history, 4 * kind, count + 1)
 
 
 def decode(
@@ -70,9 +52,7 @@ def decode(
 
 def last_time(history: bytes) -> float:
     """Unix time of the latest event; -inf without one."""
-    return _time(history, len(history) - ENTRY.size) if len(history) > HEADER_BYTES else -inf
-
-
-def _time(history: bytes | bytearray, entry: int) -> float:
-    found: float = _TIME.unpack_from(history, entry + 8)[0]
-    return found
+    if len(history) <= HEADER_BYTES:
+        return -inf
+    _, time, _ = ENTRY.unpack_from(history, len(history) - ENTRY.size)
+    return float(time)

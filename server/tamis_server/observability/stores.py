@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import perf_counter
 
 from tamis_server.domain.candidates import Mask
-from tamis_server.domain.context import Event, UserState
+from tamis_server.domain.context import UserState
+from tamis_server.domain.events import Events
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.domain.seen import false_positive_rate
 from tamis_server.observability.metrics import Metrics
@@ -35,7 +35,7 @@ class MeasuredUsers:
             self._metrics.user_read(age_s, false_positive_rate(state.seen))
         return state
 
-    async def record(self, events: Sequence[Event]) -> Mask:
+    async def record(self, events: Events) -> Mask:
         start, outcome = perf_counter(), "error"
         try:
             new = await self._store.record(events)

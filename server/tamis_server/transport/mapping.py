@@ -15,8 +15,6 @@ from tamis_server.domain.candidates import NO_ROWS, DegradationLevel, Rows, Sour
 from tamis_server.domain.context import (
     Deadline,
     Depiction,
-    Event,
-    EventKind,
     Operator,
     Predicate,
     RequestContext,
@@ -86,21 +84,6 @@ def to_context(
         excluded=catalogue.rows(list(excluded)) if excluded else NO_ROWS,
         anchors=anchors,
         sought=sought,
-    )
-
-
-def to_event(event: item_pb2.Event, now: float, *, known: bool) -> Event:
-    """A valid event; one without a time happened now."""
-    return Event(
-        event_id=event.event_id,
-        user_id=event.user_id,
-        item_id=event.item_id,
-        kind=EventKind(event.kind),
-        time=event.time.ToNanoseconds() / 1e9 if event.HasField("time") else now,
-        session_id=event.session_id,
-        request_id=event.request_id,
-        position=event.position,
-        known=known,
     )
 
 

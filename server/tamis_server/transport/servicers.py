@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
@@ -27,18 +28,20 @@ from tamis.v1 import (
 )
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveStatus
-from tamis_server.domain.context import Deadline, Depiction, Event
+from tamis_server.domain.context import Deadline, Depiction
 from tamis_server.domain.errors import NotFound
+from tamis_server.domain.events import Events
 from tamis_server.domain.ports import EventLog, ItemActivity, UserStateStore
 from tamis_server.domain.slate import Slate
 from tamis_server.funnel.engine import Engine, Engines
 from tamis_server.transport import mapping, validation
 from tamis_server.transport.call import Call, current_call, refusal
+from tamis_server.transport.event_columns import EventColumns
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # how much of one large request is done at a time: others' requests go in between
 _BATCH_IN_FLIGHT = 8
-_CHECKED_AT_ONCE = 100
+_CHECKED_AT_ONCE = 250
 _RECORDED_AT_ONCE = 1_000
 
 
@@ -210,42 +213,56 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
 
     async def _record(
         self,
-        events: Sequence[item_pb2.Event],
+        messages: Sequence[item_pb2.Event],
         offset: int,
         rejected: MutableSequence[event_service_pb2.RejectedEvent],
     ) -> tuple[int, int]:
         """Record the valid ones: how many were new, and how many were valid."""
+        if not messages:
+            return 0, 0
         now, valid = time.time(), []
-        for start in range(0, len(events), _CHECKED_AT_ONCE):
-            checked = events[start : start + _CHECKED_AT_ONCE]
-            known = self._engines.current.catalogue.rows([event.item_id for event in checked]) >= 0
-            for index, (event, is_known) in enumerate(zip(checked, known.tolist(), strict=True)):
-                problems = validation.event_problems(event, now)
-                if self._refuse_unknown and not is_known:
-                    problems.append(f"item_id {event.item_id[:64]!r} is not in the catalogue")
-                if problems:
-                    at = offset + start + index
-                    rejected.append(
-                        event_service_pb2.RejectedEvent(
-                            index=at, event_id=event.event_id, reasons=problems
-                        )
-                    )
-                else:
-                    valid.append(mapping.to_event(event, now, known=is_known))
+        for start in range(0, len(messages), _CHECKED_AT_ONCE):
+            some = messages[start : start + _CHECKED_AT_ONCE]
+            valid.append(self._checked(some, now, offset + start, rejected))
             await asyncio.sleep(0)
-        new = 0
-        for start in range(0, len(valid), _RECORDED_AT_ONCE):
+        events, new = Events.joined(valid), 0
+        for start in range(0, len(events), _RECORDED_AT_ONCE):
             # a caller who hangs up must not come between the store and the log: repeated, the
             # events would be duplicates to the store and never be logged
-            part = valid[start : start + _RECORDED_AT_ONCE]
+            part = events.part(start, start + _RECORDED_AT_ONCE)
             new += await asyncio.shield(self._store_and_log(part))
-        return new, len(valid)
+        return new, len(events)
 
-    async def _store_and_log(self, events: Sequence[Event]) -> int:
+    def _checked(
+        self,
+        messages: Sequence[item_pb2.Event],
+        now: float,
+        offset: int,
+        rejected: MutableSequence[event_service_pb2.RejectedEvent],
+    ) -> Events:
+        """The valid ones of them."""
+        columns = EventColumns(messages)
+        known = self._engines.current.catalogue.rows(columns.item_ids) >= 0
+        problems = validation.events_problems(columns, now)
+        if self._refuse_unknown:
+            for at in np.flatnonzero(~known).tolist():
+                said = f"item_id {messages[at].item_id[:64]!r} is not in the catalogue"
+                problems.setdefault(at, []).append(said)
+        for at in sorted(problems):
+            rejected.append(
+                event_service_pb2.RejectedEvent(
+                    index=offset + at, event_id=messages[at].event_id, reasons=problems[at]
+                )
+            )
+        if problems:
+            valid = [at for at in range(len(messages)) if at not in problems]
+            columns, known = EventColumns([messages[at] for at in valid]), known[valid]
+        return columns.events(now, known)
+
+    async def _store_and_log(self, events: Events) -> int:
         new = await self._store.record(events)
-        accepted = [event for event, is_new in zip(events, new.tolist(), strict=True) if is_new]
-        self._event_log.append(accepted)
-        return len(accepted)
+        self._event_log.append(events.where(new))
+        return int(new.sum())
 
 
 def _note_events(recorded: int, rejected: int) -> None:

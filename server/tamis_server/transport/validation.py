@@ -11,6 +11,7 @@ from tamis.v1 import catalog_service_pb2, item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_server.domain.errors import FieldViolation, InvalidRequest
 from tamis_server.domain.ports import AttributeType
+from tamis_server.transport.event_columns import EventColumns
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 500
@@ -35,6 +36,7 @@ _LAST_SECOND = 253_402_300_799  # of the year 9999, where Timestamp ends
 _LEAST_NORM = 1e-12
 _MAX_ECHO = 64  # characters of what the caller wrote that are said back
 _EVENT_KINDS = frozenset(item_pb2.EventKind.values()) - {item_pb2.EVENT_KIND_UNSPECIFIED}
+_LAST_KIND = max(_EVENT_KINDS)
 _KIND_OF_VALUE = {"category": "text", "tags": "text", "number": "number", "boolean": "boolean"}
 Request = pb.RecommendRequest | pb.RelatedItemsRequest | pb.SearchRequest
 
@@ -167,6 +169,17 @@ def check_new_items(
     violations.raise_if_any()
 
 
+def events_problems(events: EventColumns, now: float) -> dict[int, list[str]]:
+    """What is wrong with each event, by its place; those with which nothing is are left out.
+
+    Most often nothing is with any, which is seen at once; else they are looked at one by one.
+    """
+    if _are_plain(events, now):
+        return {}
+    found = ((at, event_problems(each, now)) for at, each in enumerate(events.messages))
+    return {at: problems for at, problems in found if problems}
+
+
 def event_problems(event: item_pb2.Event, now: float) -> list[str]:
     """What is wrong with one event; empty when nothing is."""
     violations = Violations()
@@ -296,6 +309,26 @@ def _check_time(violations: Violations, field: str, time: Timestamp) -> None:
         violations.add(field, f"has {time.seconds} seconds, allowed are the years 1970 to 9999")
     if not 0 <= time.nanos < 1_000_000_000:
         violations.add(field, f"has {time.nanos} nanos, 0 to 999999999 are allowed")
+
+
+def _are_plain(events: EventColumns, now: float) -> bool:
+    """Whether all are surely good, which `event_problems` would say of each."""
+    required = (events.event_ids, events.user_ids, events.item_ids)
+    optional = (events.session_ids, events.request_ids)
+    kinds, seconds, nanos = events.kinds, events.seconds, events.nanos
+    return bool(
+        all(all(ids) for ids in required)
+        and all(_are_plain_if_any(ids) for ids in required + optional)
+        and ((kinds > 0) & (kinds <= _LAST_KIND)).all()
+        and (events.positions >= 0).all()
+        and ((seconds >= EARLIEST_EVENT) & (seconds <= now + MAX_AHEAD_S)).all()
+        and ((nanos >= 0) & (nanos < 1_000_000_000)).all()
+    )
+
+
+def _are_plain_if_any(ids: Sequence[str]) -> bool:
+    """As `_is_plain`, of many at once; the empty ones are passed over."""
+    return max(map(len, ids), default=0) <= MAX_ID_BYTES // 4 and "".join(ids).isprintable()
 
 
 def _is_plain(value: str) -> bool:

@@ -8,19 +8,19 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tamis_server import eventlog
 from tamis_server.adapters.embedded.segments import Segments
-from tamis_server.domain.context import Event
 from tamis_server.domain.errors import FailureCategory, TamisError
+from tamis_server.domain.events import Events
 from tamis_server.eventlog import Received
 
 log = logging.getLogger(__name__)
 
-_BATCH = 10_000  # events written at a time
+_BATCH = 10_000  # events written at a time, and as many more as were taken over together
 _RETRY_S = 1.0  # after the disk refused
 
 FULL, CLOSED, REFUSED, INVALID = "queue full", "closed", "disk refused", "invalid"
@@ -51,7 +51,7 @@ class NoEventLog:
     def start(self) -> None:
         return
 
-    def append(self, events: Sequence[Event]) -> None:
+    def append(self, events: Events) -> None:
         return
 
     async def close(self) -> None:
@@ -89,6 +89,7 @@ class ParquetEventLog:
         )
         self._changed = threading.Condition()  # guards all that follows
         self._queue: list[Received] = []
+        self._queued = 0  # events in it
         self._held = 0  # taken from the queue by the thread, not written yet
         self._closing = False
         self._overflowing = False
@@ -107,17 +108,20 @@ class ParquetEventLog:
             raise EventLogUnusable(f"event log {self._directory}: may not be written to")
         self._thread.start()
 
-    def append(self, events: Sequence[Event]) -> None:
+    def append(self, events: Events) -> None:
         """Take events over; what there is no room for is dropped and counted."""
         now = self._clock()
         with self._changed:
             if self._closing:
                 self._dropped[CLOSED] += len(events)
                 return
-            room = max(0, self._max_pending - self._held - len(self._queue))
-            before = len(self._queue)
-            self._queue += [Received(event, now) for event in events[:room]]
-            dropped = len(events) - room
+            room = max(0, self._max_pending - self._held - self._queued)
+            before = self._queued
+            taken = events.part(0, room)
+            if len(taken):
+                self._queue.append(Received(taken, now))
+                self._queued += len(taken)
+            dropped = len(events) - len(taken)
             starts_burst = dropped > 0 and not self._overflowing
             if dropped > 0:
                 self._dropped[FULL] += dropped
@@ -143,7 +147,7 @@ class ParquetEventLog:
         with self._changed:
             return EventLogCounters(
                 written=self._written,
-                pending=self._held + len(self._queue),
+                pending=self._held + self._queued,
                 dropped=dict(self._dropped),
                 files=self._segments.files,
                 bytes=self._segments.bytes,
@@ -151,7 +155,7 @@ class ParquetEventLog:
             )
 
     def _crowded(self) -> bool:
-        return self._held + len(self._queue) >= self._max_pending // 2
+        return self._held + self._queued >= self._max_pending // 2
 
     def _run(self) -> None:
         held: list[Received] = []
@@ -179,25 +183,28 @@ class ParquetEventLog:
                 if self._queue:
                     self._changed.wait_for(lambda: self._closing or self._crowded(), self._flush_s)
             held += self._queue
-            self._queue = []
-            self._held = len(held)
+            self._held += self._queued
+            self._queue, self._queued = [], 0
             return self._closing
 
     def _write(self, held: list[Received]) -> None:
         """Write ``held`` and take off it what is written. Raises OSError."""
         while held:
-            batch, invalid = held[:_BATCH], 0
+            batch, size, invalid = [held[0]], len(held[0]), 0
+            while size < _BATCH and len(batch) < len(held):
+                batch.append(held[len(batch)])
+                size += len(batch[-1])
             try:
                 rows = eventlog.to_batch(batch)
-            except (ValueError, TypeError, OverflowError):
+            except (ValueError, TypeError):
                 log.exception("events that can't be written are dropped")
-                invalid = len(batch)
+                invalid = size
             else:
                 self._segments.write(rows)
             del held[: len(batch)]
             with self._changed:
-                self._held = len(held)
-                self._written += len(batch) - invalid
+                self._held -= size
+                self._written += size - invalid
                 if invalid:
                     self._dropped[INVALID] += invalid
                 self._last_error = ""
@@ -216,8 +223,8 @@ class ParquetEventLog:
     def _end(self) -> None:
         with self._changed:
             self._closing = True
-            lost = self._held + len(self._queue)
-            self._held, self._queue = 0, []
+            lost = self._held + self._queued
+            self._held, self._queued, self._queue = 0, 0, []
             if lost:
                 self._dropped[REFUSED] += lost
         if lost:

@@ -67,9 +67,8 @@ class LmdbChanges:
                     write.put("changes", _POSITION.pack(position), stored)
                     _keep(write, stored)
                 positions.append(position)
-            for key in write.first("changes", 2 * sum(map(len, batches)) + 2):
-                if _POSITION.unpack(key)[0] > position - self._log_size:
-                    break
+            kept = _POSITION.pack(max(0, position - self._log_size + 1))
+            for key in write.below("changes", kept, 2 * sum(map(len, batches)) + 2):
                 write.delete("changes", key)
             return positions
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -18,7 +18,7 @@ from tamis_server.domain.errors import DependencyFailed, StateRejected
 T = TypeVar("T")
 Fsync = Literal["commit", "interval", "never"]
 FORMAT = b"tamis-state 1"
-DATABASES = ("users", "dedupe", "expiry", "counters", "trending", "catalogue", "changes")
+DATABASES = ("users", "expiry", "counters", "trends", "catalogue", "changes")
 _DATA = "data.mdb"
 _META = b"meta"
 _LITTLE = 1 << 20  # with fewer bytes free a commit fails, whatever LMDB calls it
@@ -184,15 +184,6 @@ class Read:
     def get(self, key: bytes) -> bytes | None:
         return cast("bytes | None", self._txn.get(key))
 
-    def under(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys that begin so, with their values."""
-        with self._txn.cursor() as cursor:
-            if cursor.set_range(prefix):
-                for key, value in cast("Iterator[tuple[bytes, bytes]]", iter(cursor)):
-                    if not key.startswith(prefix):
-                        return
-                    yield key, value
-
     def from_key(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
         """This key and all behind it; nothing where it is not there."""
         with self._txn.cursor() as cursor:
@@ -220,12 +211,17 @@ class Write:
     def get(self, database: str, key: bytes) -> bytes | None:
         return cast("bytes | None", self._txn.get(key, db=self._databases[database]))
 
-    def put(self, database: str, key: bytes, value: bytes | bytearray) -> None:
-        self._txn.put(key, value, db=self._databases[database])
+    def get_all(self, database: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        get, place = self._txn.get, self._databases[database]
+        return cast("list[bytes | None]", [get(key, None, place) for key in keys])
 
-    def add(self, database: str, key: bytes) -> bool:
-        """Put a key without a value; False if it is there."""
-        return self._txn.put(key, b"", overwrite=False, db=self._databases[database])
+    def put_all(self, database: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keys with their values, cheapest in the order of keys."""
+        with self._txn.cursor(self._databases[database]) as cursor:
+            cursor.putmulti(pairs)
+
+    def put(self, database: str, key: bytes, value: bytes) -> None:
+        self._txn.put(key, value, db=self._databases[database])
 
     def delete(self, database: str, key: bytes) -> None:
         self._txn.delete(key, db=self._databases[database])
@@ -236,10 +232,22 @@ class Write:
             while found and bytes(cursor.key()).startswith(prefix):
                 found = cursor.delete()
 
-    def first(self, database: str, most: int) -> list[bytes]:
-        """The first keys in order."""
+    def delete_between(self, database: str, first: bytes, end: bytes) -> None:
+        """Delete what lies from the key ``first`` on and before ``end``."""
         with self._txn.cursor(self._databases[database]) as cursor:
-            return list(islice(cast("Iterator[bytes]", cursor.iternext(values=False)), most))
+            found = cursor.set_range(first)
+            while found and bytes(cursor.key()) < end:
+                found = cursor.delete()
+
+    def below(self, database: str, end: bytes, most: int) -> list[bytes]:
+        """The first keys, in order, as far as they lie before ``end``."""
+        with self._txn.cursor(self._databases[database]) as cursor:
+            keys = cast("Iterator[bytes]", cursor.iternext(values=False))
+            return list(islice(takewhile(lambda key: key < end, keys), most))
+
+    def values(self, database: str) -> list[bytes]:
+        with self._txn.cursor(self._databases[database]) as cursor:
+            return list(cast("Iterator[bytes]", cursor.iternext(keys=False)))
 
     def last_key(self, database: str) -> bytes | None:
         with self._txn.cursor(self._databases[database]) as cursor:

@@ -10,15 +10,18 @@ import numpy as np
 
 from tamis_server.adapters.remote.redis_connection import Command, Connection, Script
 from tamis_server.domain import activity, seen, user_record
-from tamis_server.domain.activity import COUNTER, Counter, Decay
+from tamis_server.domain.activity import Decay
 from tamis_server.domain.candidates import Keys, Mask, Scores
-from tamis_server.domain.context import Event, UserState
+from tamis_server.domain.context import UserState
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.events import Events
 from tamis_server.domain.ports import ItemCounters
 from tamis_server.domain.seen import SeenGroup, SeenPolicy
 from tamis_server.domain.user_record import Keep
 
 log = logging.getLogger(__name__)
+Slot = tuple[SeenGroup, int]  # and the generation
+Described = tuple[Slot | None, tuple[bytes, bytes, int], tuple[int, bytes]]
 _RECORD = Script.named("record")
 _COUNT = Script.named("count")
 _SHARDS = 16  # of the item counters: one hot key each, spread over a cluster
@@ -64,24 +67,26 @@ class RedisUsers:
             found[0] or b"", present[len(slots) :], present[: len(slots)], self._keep.history
         )
 
-    async def record(self, events: Sequence[Event]) -> Mask:
+    async def record(self, events: Events) -> Mask:
         new = np.zeros(len(events), np.bool_)
-        if not events:
+        if not len(events):
             return new
-        items = self._keys_of([event.item_id for event in events]).tolist()
-        ids = self._keys_of([event.event_id for event in events]).tolist()
-        theirs: dict[str, list[int]] = {}
-        for position, event in enumerate(events):
-            theirs.setdefault(event.user_id, []).append(position)
+        items = self._keys_of(events.item_ids)
         now = time.time()
+        described = self._described(events, items.tolist(), now)
+        theirs: dict[str, list[int]] = {}
+        for position, user_id in enumerate(events.user_ids):
+            theirs.setdefault(user_id, []).append(position)
         calls = [
-            self._call(user_id, [(events[p], ids[p], items[p]) for p in positions], now)
+            self._call(user_id, [described[position] for position in positions], now)
             for user_id, positions in theirs.items()
         ]
         results = await self._connection.run(_RECORD, calls)
         for positions, result in zip(theirs.values(), results, strict=True):
             new[positions] = np.frombuffer(result, np.uint8) == ord("1")
-        await self._count(events, items, new, now)
+        counted = new & events.known
+        if counted.any():
+            await self._count(events.where(counted), items[counted], now)
         return new
 
     async def counters(self, keys: Keys, now: float) -> ItemCounters:
@@ -90,7 +95,8 @@ class RedisUsers:
             ("HGET", self._shard(key) + b"c", name)
             for key, name in zip(keys.tolist(), packed, strict=True)
         ]
-        return self._decay.decode(await self._connection.read_many(commands), now)
+        stored = await self._connection.read_many(commands)
+        return self._decay.counters(activity.decode(stored), now)
 
     async def trending(self, most: int, now: float) -> tuple[Keys, Scores]:
         shards = await self._connection.read_many(
@@ -113,29 +119,40 @@ class RedisUsers:
     def _shard(self, key: int) -> bytes:
         return f"{self._namespace}:{{items-{key % _SHARDS}}}:".encode()
 
-    def _call(self, user_id: str, events: list[tuple[Event, int, int]], now: float) -> Command:
+    def _described(self, events: Events, items: Sequence[int], now: float) -> list[Described]:
+        """What the script is told of each event: before and behind the number of its slot."""
+        slots: dict[int, Slot] = {
+            position: (group, generation)
+            for group, generation, positions in self._policy.slots(events.kinds, events.times, now)
+            for position in positions.tolist()
+        }
+        ids = self._keys_of(events.event_ids).tolist()
+        columns = (ids, items, events.times.tolist(), events.kinds.tolist())
+        return [
+            (
+                slots.get(position),
+                (event_id.to_bytes(8, "little"), user_record.ENTRY.pack(item, time, kind), kind),
+                (item >> 32, seen.block_places(item)),
+            )
+            for position, (event_id, item, time, kind) in enumerate(zip(*columns, strict=True))
+        ]
+
+    def _call(
+        self,
+        user_id: str,
+        events: list[Described],
+        now: float,
+    ) -> Command:
         prefix = self._prefix(user_id)
         bucket = int(now / self._keep.event_id_s)
         keys = [prefix + b"h", *(prefix + b"d:%d" % each for each in (bucket - 1, bucket))]
-        slots: dict[tuple[SeenGroup, int], int] = {
+        slots: dict[Slot, int] = {
             (group, 0): number + 1 for number, group in enumerate(self._for_ever)
         }
         arguments: list[str | bytes | int | float] = []
-        for event, event_id, item in events:
-            number = 0
-            group = self._policy.group_of.get(event.kind)
-            if group is not None:
-                generation = group.generation(min(event.time, now))
-                if group.expires(generation) > now:
-                    number = slots.setdefault((group, generation), len(slots) + 1)
-            arguments += (
-                event_id.to_bytes(8, "little"),
-                user_record.ENTRY.pack(item, event.time, event.kind),
-                int(event.kind),
-                number,
-                item >> 32,
-                seen.block_places(item),
-            )
+        for place, before, behind in events:
+            number = 0 if place is None else slots.setdefault(place, len(slots) + 1)
+            arguments += (*before, number, *behind)
         described: list[str | bytes | int | float] = []
         for group, generation in slots:
             slot = group.slot(generation).encode()
@@ -153,29 +170,24 @@ class RedisUsers:
             ],
         )
 
-    async def _count(
-        self, events: Sequence[Event], items: Sequence[int], new: Mask, now: float
-    ) -> None:
+    async def _count(self, events: Events, items: Keys, now: float) -> None:
         """Item counters are for ranking, not for the books: an event that could not be counted is
         recorded all the same, since recording it again would not count it either."""
-        shards: dict[int, dict[int, Counter]] = {}
-        for event, item, is_new in zip(events, items, new.tolist(), strict=True):
-            if is_new and event.known:
-                added = self._decay.forward(event, now)
-                counts = shards.setdefault(item % _SHARDS, {})
-                counts[item] = activity.add(counts[item], added) if item in counts else added
+        keys, added = self._decay.forward(events, items, now)
+        shards: dict[int, list[bytes]] = {}
+        for key, counter in zip(keys.tolist(), added, strict=True):
+            shards.setdefault(key % _SHARDS, []).extend(
+                (key.to_bytes(8, "little"), counter.tobytes())
+            )
         calls = []
         for shard, counts in shards.items():
-            arguments: list[str | bytes | int | float] = [_TRENDING_KEPT]
-            for item, added in counts.items():
-                arguments += (item.to_bytes(8, "little"), COUNTER.pack(*added))
             prefix = self._shard(shard)
-            calls.append(_COUNT.call([prefix + b"c", prefix + b"t"], arguments))
+            calls.append(_COUNT.call([prefix + b"c", prefix + b"t"], [_TRENDING_KEPT, *counts]))
         try:
             await self._connection.run(_COUNT, calls)
         except DependencyFailed as error:
-            self.lost += int(new.sum())
-            log.warning("items not counted: %s", error, extra={"events": int(new.sum())})
+            self.lost += len(events)
+            log.warning("items not counted: %s", error, extra={"events": len(events)})
 
 
 def _described(group: SeenGroup, generation: int) -> list[str | bytes | int | float]:
