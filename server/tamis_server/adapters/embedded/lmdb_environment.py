@@ -17,7 +17,7 @@ from tamis_server.domain.errors import DependencyFailed, StateRejected
 
 T = TypeVar("T")
 Fsync = Literal["commit", "interval", "never"]
-FORMAT = b"tamis-state 1"
+FORMAT = b"tamis-state 2"
 DATABASES = ("users", "expiry", "counters", "trends", "catalogue", "changes")
 _DATA = "data.mdb"
 _META = b"meta"

@@ -10,13 +10,14 @@ import numpy as np
 
 from tamis_server.adapters.embedded.lmdb_environment import Environment, Write
 from tamis_server.adapters.embedded.lmdb_items import LmdbItems
-from tamis_server.adapters.embedded.lmdb_recording import (
-    Recording,
-    exact_key,
-    filter_key,
-    history_key,
-    prefix_of,
+from tamis_server.adapters.embedded.lmdb_record import (
+    HISTORY,
+    exact_part,
+    filter_part,
+    record_key,
+    unpack,
 )
+from tamis_server.adapters.embedded.lmdb_recording import Recording
 from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.domain import user_record
 from tamis_server.domain.candidates import Keys, Mask
@@ -36,8 +37,8 @@ class _Hashed:
 
 
 class LmdbUsers:
-    """Implements UserStateStore. Reads are a few page look-ups, inline; writes wait for a common
-    commit, which counts the items too."""
+    """Implements UserStateStore. Reads are one look-up, inline; writes wait for a common commit,
+    which counts the items too."""
 
     def __init__(
         self,
@@ -56,14 +57,13 @@ class LmdbUsers:
         self._writer: MicroBatcher[_Hashed, Mask] = MicroBatcher("state store", self._commit)
 
     async def read(self, user_id: str, now: float) -> UserState:
-        prefix = prefix_of(user_id)
         with self._environment.reading("users") as users:
-            history = users.get(history_key(prefix))
-            if history is None:
-                return UserState()
-            slots = self._policy.live_slots(now)
-            exact = [users.get(exact_key(prefix, slot)) or b"" for slot in slots]
-            filters = [users.get(filter_key(prefix, slot)) or b"" for slot in slots]
+            parts = unpack(users.get(record_key(user_id)) or b"")
+        slots = self._policy.live_slots(now)
+        exact, filters = (
+            [parts.get(part(slot), b"") for slot in slots] for part in (exact_part, filter_part)
+        )
+        history = parts.get(HISTORY, b"")
         return user_record.decode(history, exact, filters, self._keep.history)
 
     async def record(self, events: Events) -> Mask:
