@@ -21,7 +21,7 @@ from tamis_server.domain.ports import ItemCounters
 Forward = npt.NDArray[np.float64]  # [n, 4]: log2 of views, purchases, trending; time of the latest
 TRENDING = 2  # the column that items are ordered by
 
-_NEVER = np.full(4, -np.inf)
+NEVER = np.full(4, -np.inf)
 _WEIGHTS = {
     EventKind.VIEW: (1.0, 0.0, 1.0),
     EventKind.CLICK: (1.0, 0.0, 1.0),
@@ -40,18 +40,11 @@ class Decay:
 
     half_life_s: float
 
-    def forward(self, events: Events, items: Keys, now: float) -> tuple[Keys, Forward]:
-        """What events add to their items, uint64[n]: the distinct ones uint64[m], ascending, and
-        float64[m, 4]. An event from a clock ahead of ours counts as of now."""
-        order = np.argsort(items, kind="stable")
-        ordered = items[order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        times = np.minimum(events.times, now)[order]
-        at = times[:, None] / self.half_life_s + _LOG_WEIGHTS[events.kinds[order]]
-        added = np.column_stack(
-            [np.logaddexp2.reduceat(at, starts), np.maximum.reduceat(times, starts)]
-        )
-        return ordered[starts], added
+    def forward(self, events: Events, now: float) -> Forward:
+        """What each event adds to its item; one from a clock ahead of ours counts as of now."""
+        times = np.minimum(events.times, now)
+        at = times[:, None] / self.half_life_s + _LOG_WEIGHTS[events.kinds]
+        return np.column_stack([at, times])
 
     def counters(self, forward: Forward, now: float) -> ItemCounters:
         """Counters as they are ``now``."""
@@ -70,7 +63,7 @@ class Decay:
 
 def decode(stored: Iterable[bytes | None]) -> Forward:
     """float64[n, 4]; never, where nothing is stored."""
-    never = _NEVER.tobytes()
+    never = NEVER.tobytes()
     return np.frombuffer(b"".join(entry or never for entry in stored)).reshape(-1, 4)
 
 
@@ -78,4 +71,16 @@ def added(first: Forward, second: Forward) -> Forward:
     """The counters of two sets of events together."""
     return np.column_stack(
         [np.logaddexp2(first[:, :3], second[:, :3]), np.maximum(first[:, 3], second[:, 3])]
+    )
+
+
+def summed(items: Keys, forward: Forward) -> tuple[Keys, Forward]:
+    """Several counters of an item together: the distinct ones of uint64[n], ascending, with one
+    counter each."""
+    order = np.argsort(items, kind="stable")
+    keys, starts = np.unique(items[order], return_index=True)
+    ordered = forward[order]
+    counts, times = ordered[:, :3], ordered[:, 3]
+    return keys, np.column_stack(
+        [np.logaddexp2.reduceat(counts, starts), np.maximum.reduceat(times, starts)]
     )

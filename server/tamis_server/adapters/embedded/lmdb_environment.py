@@ -18,7 +18,7 @@ from tamis_server.domain.errors import DependencyFailed, StateRejected
 T = TypeVar("T")
 Fsync = Literal["commit", "interval", "never"]
 FORMAT = b"tamis-state 2"
-DATABASES = ("users", "expiry", "counters", "trends", "catalogue", "changes")
+DATABASES = ("users", "expiry", "activity", "catalogue", "changes")
 _DATA = "data.mdb"
 _META = b"meta"
 _LITTLE = 1 << 20  # with fewer bytes free a commit fails, whatever LMDB calls it
@@ -78,11 +78,11 @@ class Environment:
         """A snapshot of one database. Raises DependencyFailed."""
         with self._resizing:
             try:
-                txn = self._begin(database)
+                txn = self._begin()
             except lmdb.Error as error:
                 raise self._failed(error) from None
             try:
-                yield Read(txn)
+                yield Read(txn, self._databases[database])
             except lmdb.Error as error:
                 raise self._failed(error) from None
             finally:
@@ -133,12 +133,12 @@ class Environment:
             said += f" (no space left on the disk of {self.directory})"
         return DependencyFailed("state store", said)
 
-    def _begin(self, database: str) -> lmdb.Transaction:
+    def _begin(self) -> lmdb.Transaction:
         try:
-            return self._env.begin(db=self._databases[database])
+            return self._env.begin()
         except lmdb.MapResizedError:  # another process grew it
             self._env.set_mapsize(0)
-            return self._env.begin(db=self._databases[database])
+            return self._env.begin()
 
     def _sync_every(self, interval_s: float) -> None:
         synced = 0
@@ -176,28 +176,38 @@ class Environment:
 
 
 class Read:
-    """A snapshot of one database."""
+    """One database, as a transaction sees it."""
 
-    def __init__(self, txn: lmdb.Transaction) -> None:
+    def __init__(self, txn: lmdb.Transaction, database: Any) -> None:
         self._txn = txn
+        self._database = database
 
     def get(self, key: bytes) -> bytes | None:
-        return cast("bytes | None", self._txn.get(key))
+        return cast("bytes | None", self._txn.get(key, None, self._database))
+
+    def under(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin so, with their values."""
+        with self._txn.cursor(self._database) as cursor:
+            if cursor.set_range(prefix):
+                for key, value in cast("Iterator[tuple[bytes, bytes]]", iter(cursor)):
+                    if not key.startswith(prefix):
+                        return
+                    yield key, value
 
     def from_key(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
         """This key and all behind it; nothing where it is not there."""
-        with self._txn.cursor() as cursor:
+        with self._txn.cursor(self._database) as cursor:
             if cursor.set_key(key):
                 yield from cast("Iterator[tuple[bytes, bytes]]", iter(cursor))
 
     def backwards(self) -> Iterator[bytes]:
         """Keys, the last first."""
-        with self._txn.cursor() as cursor:
+        with self._txn.cursor(self._database) as cursor:
             if cursor.last():
                 yield from cast("Iterator[bytes]", cursor.iterprev(values=False))
 
     def values(self) -> Iterator[bytes]:
-        with self._txn.cursor() as cursor:
+        with self._txn.cursor(self._database) as cursor:
             yield from cast("Iterator[bytes]", cursor.iternext(keys=False))
 
 
@@ -208,8 +218,11 @@ class Write:
         self._txn = txn
         self._databases = databases
 
+    def reading(self, database: str) -> Read:
+        return Read(self._txn, self._databases[database])
+
     def get(self, database: str, key: bytes) -> bytes | None:
-        return cast("bytes | None", self._txn.get(key, db=self._databases[database]))
+        return self.reading(database).get(key)
 
     def get_all(self, database: str, keys: Sequence[bytes]) -> list[bytes | None]:
         get, place = self._txn.get, self._databases[database]
@@ -232,22 +245,11 @@ class Write:
             while found and bytes(cursor.key()).startswith(prefix):
                 found = cursor.delete()
 
-    def delete_between(self, database: str, first: bytes, end: bytes) -> None:
-        """Delete what lies from the key ``first`` on and before ``end``."""
-        with self._txn.cursor(self._databases[database]) as cursor:
-            found = cursor.set_range(first)
-            while found and bytes(cursor.key()) < end:
-                found = cursor.delete()
-
     def below(self, database: str, end: bytes, most: int) -> list[bytes]:
         """The first keys, in order, as far as they lie before ``end``."""
         with self._txn.cursor(self._databases[database]) as cursor:
             keys = cast("Iterator[bytes]", cursor.iternext(values=False))
             return list(islice(takewhile(lambda key: key < end, keys), most))
-
-    def values(self, database: str) -> list[bytes]:
-        with self._txn.cursor(self._databases[database]) as cursor:
-            return list(cast("Iterator[bytes]", cursor.iternext(keys=False)))
 
     def last_key(self, database: str) -> bytes | None:
         with self._txn.cursor(self._databases[database]) as cursor:

@@ -1,31 +1,34 @@
 """Item activity in LMDB: a counter an item, and which items are the most active.
 
-Databases: ``counters``, by key big-endian, what ``domain.activity`` says; ``trends``, by number: 0
-has the most active items, the others what each commit since then made of the items it touched.
-Counters in forward form only grow, so of several entries of an item the greatest holds.
+Database ``activity``: ``c`` + item key, big-endian, is what ``domain.activity`` says of the item;
+``t`` which of these are the most active; ``x`` + number what commits have added since, an entry for
+each of their items, under the number of entries up to its last. So a commit appends to a page or
+two where it would change one for nearly each of its items; after some thousand entries they are
+added to the counters.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from tamis_server.adapters.embedded.lmdb_environment import Environment, Write
+from tamis_server.adapters.embedded.lmdb_environment import Environment, Read, Write
 from tamis_server.domain import activity
-from tamis_server.domain.activity import TRENDING, Decay
+from tamis_server.domain.activity import NEVER, TRENDING, Decay, Forward
 from tamis_server.domain.candidates import Keys, Scores
 from tamis_server.domain.events import Events
 from tamis_server.domain.ports import ItemCounters
 
 _KEPT = 8_192  # of the most active items
-_COMMITS = 32  # whose items are listed beside those, before all become one list
-_COUNTER_BYTES = 32
+_APART = 4_096  # entries, until they are added to the counters
+_COUNTER, _BEST, _ADDED = b"c", b"t", b"x"
 _NUMBER = struct.Struct(">I")
-_ENTRY = np.dtype([("key", "<u8"), ("score", "<f8")])
-Entries = npt.NDArray[np.void]  # of _ENTRY
+_ENTRY = np.dtype([("key", "<u8"), ("counter", "<f8", 4)])
+_SCORED = np.dtype([("key", "<u8"), ("score", "<f8")])
+Scored = npt.NDArray[np.void]  # of _SCORED
 
 
 class LmdbItems:
@@ -41,49 +44,69 @@ class LmdbItems:
         return 0
 
     async def counters(self, keys: Keys, now: float) -> ItemCounters:
-        with self._environment.reading("counters") as counters:
-            stored = [counters.get(name) for name in _names(keys)]
-        return self._decay.counters(activity.decode(stored), now)
+        with self._environment.reading("activity") as stored:
+            counted = activity.decode(map(stored.get, _names(keys)))
+            items, apart = _apart(stored)
+        place = {item: at for at, item in enumerate(items.tolist())}
+        found = np.array([place.get(key, -1) for key in keys.tolist()], np.int64)
+        added = np.concatenate([apart, [NEVER]])[found]
+        return self._decay.counters(activity.added(counted, added), now)
 
     async def trending(self, most: int, now: float) -> tuple[Keys, Scores]:
-        with self._environment.reading("trends") as trends:
-            found = _best(list(trends.values()), most)
-        return found["key"].copy(), self._decay.value(found["score"], now).astype(np.float32)
+        with self._environment.reading("activity") as stored:
+            best = _most_active(stored, *_totals(stored))[:most]
+        return best["key"].copy(), self._decay.value(best["score"], now).astype(np.float32)
 
     def count(self, write: Write, events: Events, items: Keys, now: float) -> None:
         """Add events of which the catalogue knows the items, uint64[n]."""
-        keys, added = self._decay.forward(events, items, now)
-        names = _names(keys)
-        before = activity.decode(write.get_all("counters", names))
-        after = activity.added(before, added)
-        write.put_all("counters", zip(names, _cut(after.tobytes(), _COUNTER_BYTES), strict=True))
-        grown = after[:, TRENDING] > before[:, TRENDING]
-        if grown.any():
-            entries = np.empty(int(grown.sum()), _ENTRY)
-            entries["key"], entries["score"] = keys[grown], after[grown, TRENDING]
-            _list(write, entries.tobytes())
+        keys, added = activity.summed(items, self._decay.forward(events, now))
+        last = write.last_key("activity") or b""
+        number = len(keys)
+        if last.startswith(_ADDED):
+            number += _NUMBER.unpack(last[len(_ADDED) :])[0]
+        entries = np.empty(len(keys), _ENTRY)
+        entries["key"], entries["counter"] = keys, added
+        write.put("activity", _ADDED + _NUMBER.pack(number), entries.tobytes())
+        if number > _APART:
+            _join(write)
 
 
-def _list(write: Write, entries: bytes) -> None:
-    last = write.last_key("trends")
-    number = _NUMBER.unpack(last)[0] + 1 if last else 1
-    if number > _COMMITS:
-        best = _best([*write.values("trends"), entries], _KEPT)
-        write.delete_between("trends", _NUMBER.pack(0), _NUMBER.pack(number))
-        number, entries = 0, best.tobytes()
-    write.put("trends", _NUMBER.pack(number), entries)
+def _join(write: Write) -> None:
+    """Add what lies apart to the counters."""
+    stored = write.reading("activity")
+    keys, totals = _totals(stored)
+    best = _most_active(stored, keys, totals)[:_KEPT]
+    write.put_all("activity", zip(_names(keys), _cut(totals.tobytes(), 32), strict=True))
+    write.put("activity", _BEST, best.tobytes())
+    write.delete_prefix("activity", _ADDED)
 
 
-def _best(listed: Sequence[bytes], most: int) -> Entries:
-    """The greatest entry of each item, best first, at most ``most``."""
-    entries = np.frombuffer(b"".join(listed), _ENTRY)
+def _apart(stored: Read) -> tuple[Keys, Forward]:
+    """What lies apart, an entry an item: keys uint64[m], ascending, and counters."""
+    entries = np.frombuffer(b"".join(value for _, value in stored.under(_ADDED)), _ENTRY)
+    return activity.summed(entries["key"], entries["counter"])
+
+
+def _totals(stored: Read) -> tuple[Keys, Forward]:
+    """The same with what is counted of these items already."""
+    keys, added = _apart(stored)
+    return keys, activity.added(activity.decode(map(stored.get, _names(keys))), added)
+
+
+def _most_active(stored: Read, keys: Keys, totals: Forward) -> Scored:
+    """The most active of these items and those that were before, best first."""
+    scored = np.empty(len(keys), _SCORED)
+    scored["key"], scored["score"] = keys, totals[:, TRENDING]
+    entries = np.concatenate([np.frombuffer(stored.get(_BEST) or b"", _SCORED), scored])
+    entries = entries[entries["score"] > -np.inf]
     ordered = entries[np.argsort(-entries["score"], kind="stable")]
+    # counters only grow: of two entries of an item the first is the later one
     _, first = np.unique(ordered["key"], return_index=True)
-    return ordered[np.sort(first)[:most]]
+    return ordered[np.sort(first)]
 
 
-def _names(keys: Keys) -> list[bytes]:
-    return _cut(keys.astype(">u8").tobytes(), 8)
+def _names(keys: Keys) -> Iterable[bytes]:
+    return [_COUNTER + name for name in _cut(keys.astype(">u8").tobytes(), 8)]
 
 
 def _cut(packed: bytes, size: int) -> list[bytes]:

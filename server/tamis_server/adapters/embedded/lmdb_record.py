@@ -1,8 +1,9 @@
 """All of a user in one value, so that one look-up reads it and one page write changes it.
 
-A record is its parts, one after another: length of the name (1 byte), length of the content (uint32,
-little-endian), name, content. Parts are ``h``, the history as ``domain.user_record`` has it; ``x`` and
-``b`` + slot, exact keys and filters as ``domain.seen`` has them; ``d`` + time bucket, event ids.
+A record is its parts, one after another: length of the name (1 byte) and of the content
+(uint32, little-endian), name, content. ``h`` is the history as ``domain.user_record`` has it; ``x``
+and ``b`` with a slot are exact keys and filters as ``domain.seen`` has them; ``d`` with a time
+bucket are event ids.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What one transaction does to the users of its events: each record read and written once.
 
-Databases: ``users`` holds the records (``lmdb_record``) and, under the key of a user, a part of its
-name and digits, lists of event ids that the record has no room for: where a list is full, a digit of
-the id leads on to one of sixteen. ``expiry`` holds which keys of ``users`` end in which hour.
+Databases: ``users`` holds the records (``lmdb_record``) and, under a user's key, the name of a part
+and digits, the event ids that the record has no room for: where a list is full, a digit of the id
+leads on to one of sixteen. ``expiry`` holds which keys of ``users`` end in which hour.
 """
 
 from __future__ import annotations
@@ -173,8 +173,10 @@ class Recording:
                 user[part] = after
 
     def _packed(self, user: int) -> bytes:
-        parts = self._users[user].items()
-        return pack({name: part for name, part in parts if name in self._live})
+        parts = self._users[user]
+        for name in parts.keys() - self._live:
+            del parts[name]
+        return pack(parts)
 
     def _end_at(self, keys: Sequence[bytes], moment: float) -> None:
         if keys and moment < 2**32 * _HOUR:

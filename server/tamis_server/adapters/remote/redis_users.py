@@ -173,7 +173,7 @@ class RedisUsers:
     async def _count(self, events: Events, items: Keys, now: float) -> None:
         """Item counters are for ranking, not for the books: an event that could not be counted is
         recorded all the same, since recording it again would not count it either."""
-        keys, added = self._decay.forward(events, items, now)
+        keys, added = activity.summed(items, self._decay.forward(events, now))
         shards: dict[int, list[bytes]] = {}
         for key, counter in zip(keys.tolist(), added, strict=True):
             shards.setdefault(key % _SHARDS, []).extend(
