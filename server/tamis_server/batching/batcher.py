@@ -7,8 +7,9 @@ batches grow with load.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from inspect import ismethod
@@ -38,43 +39,42 @@ class Batcher(Generic[Request, Result]):
         workers: int = 1,
         max_batch: int = 64,
         max_waiting: int = 1024,
-        cancels: bool = True,
     ) -> None:
-        """cancels: False where a call goes on when it is cancelled, as one on a thread does.
-
-        A ``call`` that is a method is held weakly: its object keeps the batcher, and were it kept
-        in turn, a bundle that is no longer served would stay until Python looks for cycles.
+        """A ``call`` that is a method is held weakly: its object keeps the batcher, and were it
+        kept in turn, a bundle that is no longer served would stay until Python looks for cycles.
         """
         self._name = name
         self._call = WeakMethod(call) if ismethod(call) else lambda: call
-        self._cancels = cancels
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._idle = workers
         self._waiting: deque[Waiting[Request, Result]] = deque()
         self._running: set[asyncio.Future[Sequence[Result]]] = set()
 
-    async def submit(self, request: Request) -> Result:
-        """The result for one request. Raises Overloaded, and what ``call`` raises."""
-        if len(self._waiting) >= self._max_waiting:
-            raise Overloaded(self._name)
+    def submit(self, request: Request) -> asyncio.Future[Result]:
+        """The result for one request, which waits for it at once. It may raise Overloaded, and what
+        ``call`` raises."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= self._max_waiting:
+            future.set_exception(Overloaded(self._name))
+            return future
         self._waiting.append((request, future))
         self._dispatch()
-        return await future
+        return future
 
     def _dispatch(self) -> None:
         while self._idle and (batch := self._take()):
             self._idle -= 1
-            futures = [future for _, future in batch]
-            call = self._start([request for request, _ in batch])
-            self._running.add(running := asyncio.ensure_future(call))
-            running.add_done_callback(partial(self._finish, futures))
-            for future in futures if self._cancels else ():
-                future.add_done_callback(partial(_cancel_unwanted, running, futures))
+            self._start([request for request, _ in batch], [future for _, future in batch])
 
-    def _start(self, requests: Sequence[Request]) -> Awaitable[Sequence[Result]]:
-        return self._called()(requests)  # type: ignore[no-any-return]
+    def _start(
+        self, requests: Sequence[Request], futures: Sequence[asyncio.Future[Result]]
+    ) -> None:
+        self._running.add(running := asyncio.ensure_future(self._called()(requests)))
+        running.add_done_callback(self._running.discard)
+        running.add_done_callback(partial(self._finish, futures))
+        for future in futures:
+            future.add_done_callback(partial(_cancel_unwanted, running, futures))
 
     def _called(self) -> Callable[[Sequence[Request]], Any]:
         call = self._call()
@@ -93,10 +93,9 @@ class Batcher(Generic[Request, Result]):
     def _finish(
         self,
         futures: Sequence[asyncio.Future[Result]],
-        done: asyncio.Future[Sequence[Result]],
+        done: asyncio.Future[Sequence[Result]] | concurrent.futures.Future[Sequence[Result]],
     ) -> None:
         self._idle += 1
-        self._running.discard(done)
         self._dispatch()
         error: BaseException | None
         if done.cancelled():  # because nobody waits for it: then there is nobody to tell
@@ -130,17 +129,20 @@ class MicroBatcher(Batcher[Request, Result]):
         max_waiting: int = 1024,
     ) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
-        super().__init__(
-            name,
-            call,
-            workers=workers,
-            max_batch=max_batch,
-            max_waiting=max_waiting,
-            cancels=False,
-        )
+        super().__init__(name, call, workers=workers, max_batch=max_batch, max_waiting=max_waiting)
 
-    def _start(self, requests: Sequence[Request]) -> Awaitable[Sequence[Result]]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, self._called(), requests)
+    def _start(
+        self, requests: Sequence[Request], futures: Sequence[asyncio.Future[Result]]
+    ) -> None:
+        """A call on a thread goes on when nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+
+        def finish(done: concurrent.futures.Future[Sequence[Result]]) -> None:
+            # not by a future of the loop: each callback of one waits for all else that is ready
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._finish, futures, done)
+
+        self._pool.submit(self._called(), requests).add_done_callback(finish)
 
     def close(self) -> None:
         """Wait until running calls have ended, and their threads with them."""

@@ -42,7 +42,7 @@ class UserStateStore(Protocol):
         Raises DependencyFailed.
         """
 
-    async def record(self, events: Events) -> Mask:
+    def record(self, events: Events) -> Awaitable[Mask]:
         """Store the events and count their items; a repeated event id of a user counts once.
 
         bool[n]: which of them were new. Raises DependencyFailed and Overloaded; then none of them

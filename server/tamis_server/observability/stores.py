@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+from functools import partial
 from time import perf_counter
 
 from tamis_server.domain.candidates import Mask
@@ -35,11 +38,11 @@ class MeasuredUsers:
             self._metrics.user_read(age_s, false_positive_rate(state.seen))
         return state
 
-    async def record(self, events: Events) -> Mask:
-        start, outcome = perf_counter(), "error"
-        try:
-            new = await self._store.record(events)
-            outcome = "ok"
-        finally:
-            self._metrics.store("record", outcome, perf_counter() - start)
-        return new
+    def record(self, events: Events) -> Awaitable[Mask]:
+        recording = asyncio.ensure_future(self._store.record(events))
+        recording.add_done_callback(partial(self._recorded, perf_counter()))
+        return recording
+
+    def _recorded(self, start: float, recording: asyncio.Future[Mask]) -> None:
+        failed = recording.cancelled() or recording.exception() is not None
+        self._metrics.store("record", "error" if failed else "ok", perf_counter() - start)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, MutableSequence, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -28,6 +29,7 @@ from tamis.v1 import (
 )
 from tamis_server.bundles.editor import CatalogueEditor
 from tamis_server.bundles.live import LiveStatus
+from tamis_server.domain.candidates import Mask
 from tamis_server.domain.context import Deadline, Depiction
 from tamis_server.domain.errors import NotFound
 from tamis_server.domain.events import Events
@@ -222,15 +224,18 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
             return 0, 0
         now, valid = time.time(), []
         for start in range(0, len(messages), _CHECKED_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
             some = messages[start : start + _CHECKED_AT_ONCE]
             valid.append(self._checked(some, now, offset + start, rejected))
-            await asyncio.sleep(0)
         events, new = Events.joined(valid), 0
         for start in range(0, len(events), _RECORDED_AT_ONCE):
             # a caller who hangs up must not come between the store and the log: repeated, the
             # events would be duplicates to the store and never be logged
             part = events.part(start, start + _RECORDED_AT_ONCE)
-            new += await asyncio.shield(self._store_and_log(part))
+            recording = asyncio.ensure_future(self._store.record(part))
+            recording.add_done_callback(partial(self._log, part))
+            new += int((await asyncio.shield(recording)).sum())
         return new, len(events)
 
     def _checked(
@@ -259,10 +264,9 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
             columns, known = EventColumns([messages[at] for at in valid]), known[valid]
         return columns.events(now, known)
 
-    async def _store_and_log(self, events: Events) -> int:
-        new = await self._store.record(events)
-        self._event_log.append(events.where(new))
-        return int(new.sum())
+    def _log(self, events: Events, recording: asyncio.Future[Mask]) -> None:
+        if not recording.cancelled() and recording.exception() is None:
+            self._event_log.append(events.where(recording.result()))
 
 
 def _note_events(recorded: int, rejected: int) -> None:

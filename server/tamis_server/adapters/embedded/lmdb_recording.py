@@ -60,6 +60,8 @@ class Recording:
 
     def record(self, events: Events, ids: Keys, items: Keys) -> Mask:
         """Store the new ones, which are returned, bool[n]; with the hashes of ids and items."""
+        if not len(events):
+            return np.zeros(0, np.bool_)
         names = sorted(set(events.user_ids))
         number = {name: at for at, name in enumerate(names)}
         users = np.array([number[name] for name in events.user_ids], np.int64)

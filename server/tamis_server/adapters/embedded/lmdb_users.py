@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,11 +66,9 @@ class LmdbUsers:
         history = parts.get(HISTORY, b"")
         return user_record.decode(history, exact, filters, self._keep.history)
 
-    async def record(self, events: Events) -> Mask:
-        if not len(events):
-            return np.zeros(0, np.bool_)
+    def record(self, events: Events) -> Awaitable[Mask]:
         ids, items = self._keys_of(events.event_ids), self._keys_of(events.item_ids)
-        return await self._writer.submit(_Hashed(events, ids, items))
+        return self._writer.submit(_Hashed(events, ids, items))
 
     def close(self) -> None:
         self._writer.close()
