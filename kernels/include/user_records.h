@@ -1,10 +1,12 @@
-// What a store keeps of one user, as byte strings: layouts in tamis_server/domain/user_record.py and
-// domain/seen.py. Each call changes one record; one that is no such record throws invalid_argument.
+// What a store keeps of one user, as byte strings: layouts in tamis_server/domain/user_record.py,
+// domain/seen.py and adapters/embedded/lmdb_record.py. What has no such layout throws
+// invalid_argument.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace tamis {
 
@@ -35,5 +37,14 @@ struct FilterGrowth {
 
 // Inserts a key into a filter of split-block layers, adding one where they are full; false if it was in.
 bool insert_key(std::string& filter, std::uint64_t key, const FilterGrowth& growth);
+
+struct Part {
+    std::string_view name, content;
+};
+
+// The first of a record's parts, which `record` then begins behind; false where there is none.
+bool next_part(std::string_view& record, Part& part);
+
+void append_part(std::string& record, const Part& part);
 
 }  // namespace tamis

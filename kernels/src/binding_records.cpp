@@ -108,6 +108,75 @@ py::list insert_all_keys(const py::list& stored, py::handle starts, py::handle k
         });
 }
 
+std::string_view bytes_at(const py::list& list, std::size_t i, const char* name) {
+    const py::handle item = PyList_GET_ITEM(list.ptr(), static_cast<py::ssize_t>(i));
+    if (!PyBytes_Check(item.ptr()))
+        throw py::type_error(std::string(name) + "[" + std::to_string(i) + "]: bytes are needed");
+    return {PyBytes_AS_STRING(item.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(item.ptr()))};
+}
+
+// What one(record) makes of each record: an object.
+template <class One>
+py::list each_record(const py::list& records, One one) {
+    py::list made(records.size());
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        try {
+            made[i] = one(i, bytes_at(records, i, "records"));
+        } catch (const std::invalid_argument& error) {
+            throw py::value_error("records[" + std::to_string(i) + "]: " + error.what());
+        }
+    }
+    return made;
+}
+
+py::list parts_of(const py::list& records, const py::bytes& name_object) {
+    const std::string_view name = name_object;
+    return each_record(records, [&](std::size_t, std::string_view record) {
+        for (Part part; next_part(record, part);)
+            if (part.name == name) return py::bytes(part.content.data(), part.content.size());
+        return py::bytes();
+    });
+}
+
+py::list with_parts(const py::list& records, const py::bytes& name_object,
+                    const py::list& contents) {
+    const std::string_view name = name_object;
+    if (name.size() > 255) throw py::value_error("name: at most 255 bytes are allowed");
+    if (contents.size() != records.size())
+        throw py::value_error("contents: " + std::to_string(records.size()) +
+                              " entries are needed, got " + std::to_string(contents.size()));
+    std::string after;
+    return each_record(records, [&](std::size_t i, std::string_view record) -> py::object {
+        const std::string_view content = bytes_at(contents, i, "contents");
+        bool changed = !content.empty();
+        after.clear();
+        for (Part part; next_part(record, part);)
+            if (part.name != name)
+                append_part(after, part);
+            else
+                changed = part.content != content;
+        if (!changed) return records[i];
+        if (!content.empty()) append_part(after, {name, content});
+        return py::bytes(after);
+    });
+}
+
+py::list only_parts(const py::list& records, const py::list& names) {
+    std::string after;
+    return each_record(records, [&](std::size_t i, std::string_view record) -> py::object {
+        const std::size_t before = record.size();
+        after.clear();
+        for (Part part; next_part(record, part);)
+            for (std::size_t j = 0; j < names.size(); ++j)
+                if (part.name == bytes_at(names, j, "names")) {
+                    append_part(after, part);
+                    break;
+                }
+        if (after.size() == before) return records[i];
+        return py::bytes(after);
+    });
+}
+
 }  // namespace
 
 void bind_records(py::module_& module) {
@@ -118,6 +187,9 @@ void bind_records(py::module_& module) {
                arg("most"));
     module.def("insert_keys", insert_all_keys, arg("stored"), arg("starts"), arg("keys"),
                arg("first_blocks"), arg("layer_bits"));
+    module.def("parts_of", parts_of, arg("records"), arg("name"));
+    module.def("with_parts", with_parts, arg("records"), arg("name"), arg("contents"));
+    module.def("only_parts", only_parts, arg("records"), arg("names"));
 }
 
 }  // namespace tamis

@@ -9,10 +9,10 @@ namespace tamis {
 namespace {
 
 constexpr std::size_t kHistoryHeader = 4 * kKinds + 4, kEntry = 17, kTimeAt = 8, kKindAt = 16;
-constexpr std::size_t kBlock = 32, kFilterHeader = 32, kKey = 8;
+constexpr std::size_t kBlock = 32, kFilterHeader = 32, kKey = 8, kPartHead = 5;
 
 template <class T>
-T read(const std::string& from, std::size_t at) {
+T read(std::string_view from, std::size_t at) {
     T value;
     std::memcpy(&value, from.data() + at, sizeof value);
     return value;
@@ -94,6 +94,25 @@ bool insert_key(std::string& filter, std::uint64_t key, const FilterGrowth& grow
     bloom_insert(words(filter, start), blocks, &key, 1);
     write(filter, 0, count + 1);
     return true;
+}
+
+bool next_part(std::string_view& record, Part& part) {
+    if (record.empty()) return false;
+    if (record.size() < kPartHead) throw std::invalid_argument("no record of whole parts");
+    const std::size_t name = read<std::uint8_t>(record, 0), content = read<std::uint32_t>(record, 1);
+    const std::size_t end = kPartHead + name + content;
+    if (end > record.size()) throw std::invalid_argument("no record of whole parts");
+    part = {record.substr(kPartHead, name), record.substr(kPartHead + name, content)};
+    record.remove_prefix(end);
+    return true;
+}
+
+void append_part(std::string& record, const Part& part) {
+    const auto size = static_cast<std::uint32_t>(part.content.size());
+    record += static_cast<char>(part.name.size());
+    record.append(reinterpret_cast<const char*>(&size), sizeof size);
+    record.append(part.name);
+    record.append(part.content);
 }
 
 }  // namespace tamis

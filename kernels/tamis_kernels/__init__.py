@@ -58,11 +58,14 @@ __all__ = [
     "level",
     "mmr",
     "most_frequent",
+    "only_parts",
+    "parts_of",
     "scan",
     "select",
     "set_level",
     "top_k",
     "with_level",
+    "with_parts",
     "xxh64",
 ]
 
@@ -184,6 +187,31 @@ def insert_keys(
     first_blocks is below 1.
     """
     return _kernels.insert_keys(stored, starts, keys, first_blocks, layer_bits)
+
+
+def parts_of(records: list[bytes], name: bytes) -> list[bytes]:
+    """One part of each record, as `tamis_server.adapters.embedded.lmdb_record` has them.
+
+    Returns b"" where a record does not have it. ValueError: a record is not made of whole parts.
+    """
+    return _kernels.parts_of(records, name)
+
+
+def with_parts(records: list[bytes], name: bytes, contents: list[bytes]) -> list[bytes]:
+    """The records with one part of each replaced, or added behind the others; without it for b"".
+
+    name: at most 255 bytes; contents: one a record. The same objects where nothing changed.
+    ValueError: as in `parts_of`, or an argument has another length.
+    """
+    return _kernels.with_parts(records, name, contents)
+
+
+def only_parts(records: list[bytes], names: list[bytes]) -> list[bytes]:
+    """The records without parts of other names; the same objects where nothing changed.
+
+    ValueError: as in `parts_of`.
+    """
+    return _kernels.only_parts(records, names)
 
 
 def select(

@@ -24,6 +24,9 @@ from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0
 from tamis_kernels.reference_records import append_events as append_events  # noqa: PLC0414
 from tamis_kernels.reference_records import append_keys as append_keys  # noqa: PLC0414
 from tamis_kernels.reference_records import insert_keys as insert_keys  # noqa: PLC0414
+from tamis_kernels.reference_records import only_parts as only_parts  # noqa: PLC0414
+from tamis_kernels.reference_records import parts_of as parts_of  # noqa: PLC0414
+from tamis_kernels.reference_records import with_parts as with_parts  # noqa: PLC0414
 from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
 from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
 from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414

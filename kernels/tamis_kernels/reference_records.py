@@ -16,6 +16,7 @@ _KINDS = 9
 _HEADER = 4 * _KINDS + 4
 _ENTRY = struct.Struct("<QdB")
 _FILTER = struct.Struct("<II24x")
+_PART = struct.Struct("<BI")
 _BLOCK = 32
 _WAS_THERE, _APPENDED, _NO_ROOM = range(3)
 
@@ -123,6 +124,58 @@ def insert_keys(
         return header + b"".join(layer.tobytes() for layer in layers)
 
     return _changed(stored, starts, len(keys), change)
+
+
+def parts_of(records: list[bytes], name: bytes) -> list[bytes]:
+    return [_parts(records, at).get(name, b"") for at in range(len(records))]
+
+
+def with_parts(records: list[bytes], name: bytes, contents: list[bytes]) -> list[bytes]:
+    if len(name) > 255:
+        raise ValueError("name: at most 255 bytes are allowed")
+    if len(contents) != len(records):
+        raise ValueError(f"contents: {len(records)} entries are needed, got {len(contents)}")
+    after = []
+    for at, content in enumerate(contents):
+        if not isinstance(content, bytes):
+            raise TypeError(f"contents[{at}]: bytes are needed")
+        parts = _parts(records, at)
+        if parts.pop(name, b"") == content:
+            after.append(records[at])
+        else:
+            after.append(_packed({**parts, name: content} if content else parts))
+    return after
+
+
+def only_parts(records: list[bytes], names: list[bytes]) -> list[bytes]:
+    after = []
+    for at, record in enumerate(records):
+        parts = _parts(records, at)
+        kept = {name: content for name, content in parts.items() if name in names}
+        after.append(record if kept == parts else _packed(kept))
+    return after
+
+
+def _parts(records: list[bytes], at: int) -> dict[bytes, bytes]:
+    rest, parts = records[at], {}
+    if not isinstance(rest, bytes):
+        raise TypeError(f"records[{at}]: bytes are needed")
+    while rest:
+        end = _PART.size
+        if len(rest) >= end:
+            name, content = _PART.unpack_from(rest)
+            end += name + content
+        if end > len(rest):
+            raise ValueError(f"records[{at}]: no record of whole parts")
+        parts[rest[_PART.size : _PART.size + name]] = rest[_PART.size + name : end]
+        rest = rest[end:]
+    return parts
+
+
+def _packed(parts: dict[bytes, bytes]) -> bytes:
+    return b"".join(
+        _PART.pack(len(name), len(content)) + name + content for name, content in parts.items()
+    )
 
 
 def _check_most(most: int) -> None:

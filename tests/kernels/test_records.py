@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.parquet_filter import ParquetFilter
-from tamis_kernels import append_events, append_keys, insert_keys
+from tamis_kernels import (
+    append_events,
+    append_keys,
+    insert_keys,
+    only_parts,
+    parts_of,
+    with_parts,
+)
 
 T = TypeVar("T")
 HEADER, ENTRY = 40, struct.Struct("<QdB")
@@ -143,6 +150,55 @@ def test_a_filter_that_takes_nothing_new_is_the_same_object() -> None:
     keys, starts = np.arange(1, 9, dtype=np.uint64) << np.uint64(58), np.array([0, 8], np.int64)
     stored = insert_keys([b""], starts, keys, 3, BITS)
     assert insert_keys(stored, starts, keys, 3, BITS)[0] is stored[0]
+
+
+def record_of(parts: dict[bytes, bytes]) -> bytes:
+    return b"".join(struct.pack("<BI", len(n), len(c)) + n + c for n, c in parts.items())
+
+
+parts_ = st.dictionaries(st.sampled_from([b"a", b"ab", b"b"]), st.binary(min_size=1, max_size=5))
+
+
+@given(st.lists(parts_, max_size=4), st.binary(max_size=3))
+def test_a_part_of_records_is_read_replaced_added_and_taken_out(
+    users: list[dict[bytes, bytes]], content: bytes
+) -> None:
+    records = [record_of(parts) for parts in users]
+    assert parts_of(records, b"ab") == [parts.get(b"ab", b"") for parts in users]
+    replaced = with_parts(records, b"ab", [content] * len(users))
+    only = only_parts(replaced, [b"b", b"ab"])
+    for parts, before, after, kept in zip(users, records, replaced, only, strict=True):
+        assert (after is before) == (parts.get(b"ab", b"") == content)
+        expected = {name: part for name, part in parts.items() if name != b"ab"}
+        if content:
+            expected[b"ab"] = content
+        assert after == (before if after is before else record_of(expected))
+        assert (kept is after) == (b"a" not in parts)
+        in_order = [name for name in (parts if after is before else expected) if name != b"a"]
+        assert kept == record_of({name: expected[name] for name in in_order})
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 6])
+def test_a_record_without_its_end_is_refused_by_its_place(cut: int) -> None:
+    whole = record_of({b"a": b"1"})
+    for use in (
+        lambda records: parts_of(records, b"b"),
+        lambda records: with_parts(records, b"b", [b"", b""]),
+        lambda records: only_parts(records, [b"a"]),
+    ):
+        with pytest.raises(ValueError, match=r"records\[1\]: no record of whole parts"):
+            use([whole, whole[:cut]])
+
+
+def test_parts_are_given_as_bytes_one_a_record() -> None:
+    with pytest.raises(ValueError, match="contents: 1 entries are needed, got 0"):
+        with_parts([b""], b"a", [])
+    with pytest.raises(ValueError, match="name: at most 255 bytes"):
+        with_parts([], b"a" * 256, [])
+    with pytest.raises(TypeError, match=r"contents\[0\]: bytes are needed"):
+        with_parts([b""], b"a", [None])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"records\[0\]: bytes are needed"):
+        parts_of([bytearray(b"x")], b"a")  # type: ignore[list-item]
 
 
 NO_KEYS = np.empty(0, np.uint64)

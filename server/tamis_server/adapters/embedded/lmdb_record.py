@@ -9,7 +9,6 @@ bucket are event ids.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 
 HISTORY = b"h"
 
@@ -44,10 +43,3 @@ def unpack(record: bytes) -> dict[bytes, bytes]:
         at = start + size
         parts[record[start - name_size : start]] = record[start:at]
     return parts
-
-
-def pack(parts: Mapping[bytes, bytes]) -> bytes:
-    pieces: list[bytes] = []
-    for name, content in parts.items():
-        pieces += (_HEAD.pack(len(name), len(content)), name, content)
-    return b"".join(pieces)

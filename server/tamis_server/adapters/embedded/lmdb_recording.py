@@ -13,16 +13,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tamis_kernels import append_events, append_keys, insert_keys
+from tamis_kernels import (
+    append_events,
+    append_keys,
+    insert_keys,
+    only_parts,
+    parts_of,
+    with_parts,
+)
 from tamis_server.adapters.embedded.lmdb_environment import Write
 from tamis_server.adapters.embedded.lmdb_record import (
     HISTORY,
     exact_part,
     filter_part,
     is_record,
-    pack,
     record_key,
-    unpack,
 )
 from tamis_server.domain import user_record
 from tamis_server.domain.candidates import Keys, Mask
@@ -54,9 +59,9 @@ class Recording:
         self._id_parts = [b"d" + _MOMENT.pack(max(0, each)) for each in (bucket - 1, bucket)]
         slots = policy.live_slots(now)
         # what else a record holds is over, and left out when it is written
-        self._live = {HISTORY, *self._id_parts, *map(exact_part, slots), *map(filter_part, slots)}
+        self._live = [HISTORY, *self._id_parts, *map(exact_part, slots), *map(filter_part, slots)]
         self._keys: list[bytes] = []
-        self._users: list[dict[bytes, bytes]] = []
+        self._records: list[bytes] = []
 
     def record(self, events: Events, ids: Keys, items: Keys) -> Mask:
         """Store the new ones, which are returned, bool[n]; with the hashes of ids and items."""
@@ -66,7 +71,8 @@ class Recording:
         number = {name: at for at, name in enumerate(names)}
         users = np.array([number[name] for name in events.user_ids], np.int64)
         self._keys = [record_key(name) for name in names]
-        self._users = [unpack(each or b"") for each in self._write.get_all("users", self._keys)]
+        self._records = [each or b"" for each in self._write.get_all("users", self._keys)]
+        known = [record != b"" for record in self._records]
         new = self._new(users, ids)
         users, items = users[new], items[new]
         times, kinds = events.times[new], events.kinds[new]
@@ -76,12 +82,14 @@ class Recording:
                 stored, starts, items[order], times[order], kinds[order], self._keep.history
             )
 
-        changed = np.unique(users).tolist()
-        created = [self._keys[user] for user in changed if HISTORY not in self._users[user]]
         self._change(HISTORY, users, append)
         for group, generation, positions in self._policy.slots(kinds, times, self._now):
             self._remember(group, generation, users[positions], items[positions])
-        self._write.put_all("users", [(self._keys[user], self._packed(user)) for user in changed])
+        changed = np.unique(users).tolist()
+        records = only_parts([self._records[user] for user in changed], self._live)
+        keys = [self._keys[user] for user in changed]
+        self._write.put_all("users", zip(keys, records, strict=True))
+        created = [self._keys[user] for user in changed if not known[user]]
         self._end_at(created, self._now + self._keep.user_s)
         return new
 
@@ -101,14 +109,14 @@ class Recording:
 
     def _append_ids(self, part: bytes, users: Numbers, ids: Keys, most: int) -> Outcomes:
         """What became of the ids: see `append_keys`. With ``most`` 0 they are only looked up."""
+        order, starts = _grouped(users, len(self._records))
         outcomes = np.empty(len(ids), np.uint8)
-
-        def append(stored: list[bytes], starts: Numbers, order: Numbers) -> list[bytes]:
-            after, outcomes[order] = append_keys(stored, starts, ids[order], most)
-            return after
-
-        self._change(part, users, append)
-        full = np.array([len(user.get(part, b"")) >= 8 * _IDS_A_LIST for user in self._users])
+        after, outcomes[order] = append_keys(
+            parts_of(self._records, part), starts, ids[order], most
+        )
+        if most:
+            self._records = with_parts(self._records, part, after)
+        full = np.array([len(each) >= 8 * _IDS_A_LIST for each in after])
         lists = [key + part for key in self._keys]
         self._append_deeper(lists, full[users], users, ids, outcomes, most, 0)
         return outcomes
@@ -166,19 +174,10 @@ class Recording:
     def _change(self, part: bytes, users: Numbers, change: Change) -> None:
         """Change one part of users. It gets that part of all, b"" where there is none, where the
         events of each start, and in which order they are taken."""
-        order, starts = _grouped(users, len(self._users))
-        stored = [user.get(part, b"") for user in self._users]
-        for user, before, after in zip(
-            self._users, stored, change(stored, starts, order), strict=True
-        ):
-            if after is not before:
-                user[part] = after
-
-    def _packed(self, user: int) -> bytes:
-        parts = self._users[user]
-        for name in parts.keys() - self._live:
-            del parts[name]
-        return pack(parts)
+        if users.size:
+            order, starts = _grouped(users, len(self._records))
+            after = change(parts_of(self._records, part), starts, order)
+            self._records = with_parts(self._records, part, after)
 
     def _end_at(self, keys: Sequence[bytes], moment: float) -> None:
         if keys and moment < 2**32 * _HOUR:
@@ -189,9 +188,9 @@ class Recording:
         if not is_record(key):
             self._write.delete("users", key)
             return
-        parts = unpack(self._write.get("users", key) or b"")
+        (history,) = parts_of([self._write.get("users", key) or b""], HISTORY)
         # from the last event on, or from now for events imported from long ago
-        ends = user_record.last_time(parts.get(HISTORY, b"")) + self._keep.user_s
+        ends = user_record.last_time(history) + self._keep.user_s
         if ends > self._now:
             self._end_at([key], ends)
         else:
