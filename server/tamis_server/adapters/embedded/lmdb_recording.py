@@ -116,9 +116,10 @@ class Recording:
         )
         if most:
             self._records = with_parts(self._records, part, after)
-        full = np.array([len(each) >= 8 * _IDS_A_LIST for each in after])
-        lists = [key + part for key in self._keys]
-        self._append_deeper(lists, full[users], users, ids, outcomes, most, 0)
+        full = _full(after)
+        if full.any():
+            lists = [key + part for key in self._keys]
+            self._append_deeper(lists, full[users], users, ids, outcomes, most, 0)
         return outcomes
 
     def _append_deeper(
@@ -148,8 +149,7 @@ class Recording:
         self._write.put_all("users", [(key, now) for key, _, now in changed])
         created = [key for key, before, _ in changed if not before]
         self._end_at(created, self._now + 2 * self._keep.event_id_s)
-        full = np.array([len(each) >= 8 * _IDS_A_LIST for each in after])
-        self._append_deeper(keys, full[of], of, ids[left], found, most, depth + 1)
+        self._append_deeper(keys, _full(after)[of], of, ids[left], found, most, depth + 1)
         outcomes[left] = found
 
     def _remember(self, group: SeenGroup, generation: int, users: Numbers, items: Keys) -> None:
@@ -195,6 +195,10 @@ class Recording:
             self._end_at([key], ends)
         else:
             self._write.delete_prefix("users", key)
+
+
+def _full(lists: Sequence[bytes]) -> Mask:
+    return np.array(list(map(len, lists))) >= 8 * _IDS_A_LIST
 
 
 def _grouped(of: Numbers, groups: int) -> tuple[Numbers, Numbers]:
