@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,15 +26,6 @@ from tamis_server.domain.seen import SeenPolicy
 from tamis_server.domain.user_record import Keep
 
 
-@dataclass(frozen=True, slots=True)
-class _Hashed:
-    """Events with the hashes of their ids and items."""
-
-    events: Events
-    ids: Keys
-    items: Keys
-
-
 class LmdbUsers:
     """Implements UserStateStore. Reads are one look-up, inline; writes wait for a common commit,
     which counts the items too."""
@@ -54,7 +44,7 @@ class LmdbUsers:
         self._keys_of = keys_of
         self._policy = policy
         self._keep = keep
-        self._writer: MicroBatcher[_Hashed, Mask] = MicroBatcher("state store", self._commit)
+        self._writer: MicroBatcher[Events, Mask] = MicroBatcher("state store", self._commit)
 
     async def read(self, user_id: str, now: float) -> UserState:
         with self._environment.reading("users") as users:
@@ -67,18 +57,14 @@ class LmdbUsers:
         return user_record.decode(history, exact, filters, self._keep.history)
 
     def record(self, events: Events) -> Awaitable[Mask]:
-        ids, items = self._keys_of(events.event_ids), self._keys_of(events.item_ids)
-        return self._writer.submit(_Hashed(events, ids, items))
+        return self._writer.submit(events)
 
     def close(self) -> None:
         self._writer.close()
 
-    def _commit(self, parts: Sequence[_Hashed]) -> list[Mask]:
-        now = time.time()
-        events = Events.joined([part.events for part in parts])
-        ids, items = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "items")
-        )
+    def _commit(self, parts: Sequence[Events]) -> list[Mask]:
+        now, events = time.time(), Events.joined(parts)
+        ids, items = self._keys_of(events.event_ids), self._keys_of(events.item_ids)
 
         def work(write: Write) -> Mask:
             recording = Recording(write, self._policy, self._keep, now)
@@ -90,5 +76,5 @@ class LmdbUsers:
             return new
 
         new = self._environment.write(work)
-        ends = np.cumsum([len(part.events) for part in parts])
+        ends = np.cumsum([len(part) for part in parts])
         return np.split(new, ends[:-1])
