@@ -1,11 +1,12 @@
 """Both indices beside hnswlib at equal recall@200, one thread, other queries each time.
 
 Usage: python kernels/bench/nearest.py [--items 200000] [--dims 64] [--unclustered]. M 16,
-ef_construction 200; hnswlib's index is made once, into .cache/bench (minutes), and the lists, as many
-as the pipeline makes, each time. For each of hnswlib's beams ours is made so long, and so many rows of
-the lists are scanned, that they find as much. All take turns query by query, each with another
-query, since what one has just read is in the cache for the next; shown are medians of the thread's
-CPU time and of the ratio within a turn. hnswlib is pip's build, for the very machine.
+ef_construction 200; hnswlib's index is made once, into .cache/bench (minutes), and the lists, as
+many as the pipeline makes, each time. For each of hnswlib's beams ours is made so long, and so
+many rows of the lists are scanned, that they find as much. All take turns query by query, each
+with another query, since what one has just read is in the cache for the next; shown are medians
+of the thread's CPU time and of the ratio within a turn. hnswlib is pip's build, for the very
+machine.
 """
 
 from __future__ import annotations

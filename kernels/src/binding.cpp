@@ -345,6 +345,7 @@ private:
         const Array<std::int32_t> rows("rows", rows_object, 1);
         centroids.check_length(vectors_.shape(1), 1);
         starts.check_length(centroids.shape(0) + 1);
+        const Unlocked unlocked;
         const std::int64_t* start = starts.data();
         const std::size_t lists = centroids.shape(0);
         if (start[0] != 0 || !std::is_sorted(start, start + lists + 1) ||
@@ -358,7 +359,6 @@ private:
             if (met[row]) throw py::value_error("rows: " + std::to_string(row) + " is there twice");
             met[row] = true;
         }
-        const Unlocked unlocked;
         return std::make_unique<IvfIndex>(centroids.data(), lists, start, rows.data(),
                                           vectors_.data(), vectors_.shape(1));
     }

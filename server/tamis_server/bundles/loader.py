@@ -266,9 +266,7 @@ def _copied(arrays: Arrays) -> Arrays:
     return copies
 
 
-def _table(
-    directory: Path, name: str, rows: int, key: str, many_threads: bool = False
-) -> pa.Table:
+def _table(directory: Path, name: str, rows: int, key: str, many_threads: bool = False) -> pa.Table:
     """key: the column of ids, which lie in one piece, as ``Ids`` reads them."""
     try:
         table = pq.read_table(directory / name, use_threads=many_threads)
