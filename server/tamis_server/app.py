@@ -1,4 +1,5 @@
-"""The composition root: the only place that knows which adapter goes where."""
+"""The composition root: which adapter goes where is known here, in ``engines`` and in ``tables``,
+and nowhere else."""
 
 from __future__ import annotations
 

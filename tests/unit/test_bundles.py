@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from support.clips import write_random_clip
@@ -384,6 +386,17 @@ def popularity_too_short(directory: Path) -> None:
     np.save(directory / fmt.POPULARITY, np.zeros(7, np.float32))
 
 
+def user_without_id(directory: Path) -> None:
+    users = pq.read_table(directory / fmt.USERS)
+    ids = [None, *users.column("user_id").to_pylist()[1:]]
+    pq.write_table(users.set_column(0, "user_id", pa.array(ids)), directory / fmt.USERS)
+
+
+def items_without_ids(directory: Path) -> None:
+    items = pq.read_table(directory / fmt.ITEMS)
+    pq.write_table(items.drop_columns(["item_id"]), directory / fmt.ITEMS)
+
+
 def rewrite_history(directory: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     with np.load(directory / fmt.ENCODER) as archive:
         arrays = dict(archive)
@@ -406,6 +419,8 @@ def history_beyond_halves(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "file", "reason"),
     [
+        (user_without_id, fmt.USERS, "1 rows have no user_id"),
+        (items_without_ids, fmt.ITEMS, "lacks the column item_id"),
         (history_too_short, fmt.ENCODER, "is float16(7, 64) where float16(50, e) is declared"),
         (history_of_doubles, fmt.ENCODER, "is float64(50, 64) where float16(50, e) is declared"),
         (history_beyond_halves, fmt.ENCODER, "history_table holds values that are not finite, or"),

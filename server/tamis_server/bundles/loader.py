@@ -275,6 +275,8 @@ def _table(directory: Path, name: str, rows: int, key: str, many_threads: bool =
     if key not in table.column_names:
         raise BundleRejected(name, f"lacks the column {key}")
     place, ids = table.column_names.index(key), in_one_piece(table.column(key))
+    if ids.null_count:
+        raise BundleRejected(name, f"{ids.null_count} rows have no {key}")
     table = table.set_column(place, key, ids)
     if table.num_rows != rows:
         raise BundleRejected(name, f"{table.num_rows} rows, the manifest says {rows}")

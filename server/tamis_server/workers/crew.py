@@ -63,7 +63,9 @@ class Crew:
 
         Raises BundleRejected and WorkerFailed; then the old ones serve on.
         """
-        tables = Tables.load(directory, self._settings, os.cpu_count() or 1)
+        # beside workers that serve one core, at the start all
+        threads = 1 if self._current else os.cpu_count() or 1
+        tables = Tables.load(directory, self._settings, threads)
         generation = Generation(directory, tables)
         keep()
         try:
