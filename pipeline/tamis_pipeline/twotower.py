@@ -19,6 +19,7 @@ import numpy.typing as npt
 import optax
 
 from tamis_pipeline import towers
+from tamis_pipeline.averaging import newest
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_pipeline.windows import Examples, between, grouped, window, within
@@ -165,12 +166,13 @@ class _Loop:
         smooth = counts + 0.1
         drawn = self._size * self._targets
         self._drawn = drawn * smooth / smooth.sum() + config.uniform_negatives / len(counts)
+        self._steps = 0
         self._events = (jnp.asarray(examples.items), jnp.asarray(examples.kinds))
 
     def epoch(
-        self, trained: towers.Params, state: optax.OptState, key: jax.Array
-    ) -> tuple[towers.Params, optax.OptState, float]:
-        """One pass over the examples; the loss is its mean."""
+        self, trained: towers.Params, mean: towers.Params, state: optax.OptState, key: jax.Array
+    ) -> tuple[towers.Params, towers.Params, optax.OptState, float]:
+        """One pass over the examples; the loss is its mean. mean: of the parameters so far."""
         pool = self._hard(trained)
         expected = self._drawn
         if pool.shape[0]:
@@ -178,12 +180,15 @@ class _Loop:
             expected = expected + self.config.hard_negatives * share
         log_expected = jnp.asarray(np.log(expected), jnp.float32)
         groups, losses = grouped(self.examples, self._targets, self._rng), []
-        for number, start in enumerate(range(0, len(groups) - self._size + 1, self._size)):
+        starts = range(0, len(groups) - self._size + 1, self._size)
+        for number, start in enumerate(starts):
             batch = self._batch(groups[start : start + self._size])
             hard = self._rng.choice(pool, self.config.hard_negatives) if pool.shape[0] else pool
             # inputs are arguments: as constants XLA would fold them, for minutes
-            trained, state, loss = _step(
+            trained, mean, state, loss = _step(
                 trained,
+                mean,
+                newest(self._steps, len(starts)),
                 state,
                 (self.frozen, self.inputs),
                 batch,
@@ -193,7 +198,8 @@ class _Loop:
                 config=self.config,
             )
             losses.append(loss)
-        return trained, state, float(np.mean(losses)) if losses else float("nan")
+            self._steps += 1
+        return trained, mean, state, float(np.mean(losses)) if losses else float("nan")
 
     def _batch(self, groups: npt.NDArray[np.intp]) -> tuple[Any, ...]:
         """groups [n, k]: of each the history, without its own events int32[n, k], and targets
@@ -237,7 +243,8 @@ def _learned(
     seed: int,
     report: Callable[[str], None],
 ) -> Towers:
-    """The best of what ``params``, but for those named ``fixed``, become epoch by epoch."""
+    """The best of what ``params``, but for those named ``fixed``, become epoch by epoch: each time
+    their mean (``averaging``) over about an epoch."""
     fixed += () if config.timed else ("w_context", "context_table")
     fixed += () if config.ordered else ("recency_bias",)
     frozen = {name: value for name, value in params.items() if name in fixed}
@@ -249,12 +256,14 @@ def _learned(
         chosen = np.random.default_rng(seed).choice(len(checked), _CHECKED, replace=False)
         checked = checked.take(np.sort(chosen))
     state, key = _optimiser(config).init(trained), jax.random.key(seed)
+    mean = jax.tree.map(jnp.array, trained)
     best = _export({**frozen, **trained}, inputs)
     best_recall, since = recall_at(best, checked, config.recall_at), 0
     report(f"before learning: recall@{config.recall_at} {best_recall:.4f}")
     for epoch in range(config.epochs):
-        trained, state, loss = loop.epoch(trained, state, jax.random.fold_in(key, epoch))
-        found = _export({**frozen, **trained}, inputs)
+        of_epoch = jax.random.fold_in(key, epoch)
+        trained, mean, state, loss = loop.epoch(trained, mean, state, of_epoch)
+        found = _export({**frozen, **mean}, inputs)
         recall = recall_at(found, checked, config.recall_at)
         report(f"epoch {epoch + 1}: loss {loss:.3f}, recall@{config.recall_at} {recall:.4f}")
         if recall > best_recall or not len(checked):  # nothing to check with: the last is kept
@@ -334,9 +343,11 @@ def _loss(
     return (jnp.logaddexp(others, chosen) - chosen).sum(where=there) / there.sum()
 
 
-@partial(jax.jit, static_argnames="config", donate_argnums=(0, 1))
+@partial(jax.jit, static_argnames="config", donate_argnums=(0, 1, 3))
 def _step(
     trained: towers.Params,
+    mean: towers.Params,
+    share: float,
     state: optax.OptState,
     fixed: tuple[towers.Params, towers.ItemInputs],
     batch: tuple[Any, ...],
@@ -345,10 +356,11 @@ def _step(
     key: jax.Array,
     *,
     config: TwoTowerConfig,
-) -> tuple[towers.Params, optax.OptState, jax.Array]:
+) -> tuple[towers.Params, towers.Params, optax.OptState, jax.Array]:
     loss, grads = jax.value_and_grad(_loss)(trained, fixed, batch, hard, log_expected, key, config)
     updates, state = _optimiser(config).update(grads, state, trained)
-    return optax.apply_updates(trained, updates), state, loss
+    trained = optax.apply_updates(trained, updates)
+    return trained, optax.incremental_update(trained, mean, share), state, loss
 
 
 def _export(params: towers.Params, inputs: towers.ItemInputs) -> Towers:

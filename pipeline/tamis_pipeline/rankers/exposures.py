@@ -34,7 +34,8 @@ _DAMPING, _PERSONAL, _TOGETHER, _POPULAR = 60, 1.0, 1.0, 0.3
 @dataclass(frozen=True, slots=True)
 class ExposureConfig:
     """requests: how many to learn from at most, drawn evenly; lists: how many to stop and
-    calibrate on, of whose order the first ``places`` count.
+    calibrate on, of whose order the first ``places`` count; the simple order is found on these and
+    as many again.
     personal, together, popular: how many candidates each source brings, candidates: how many of
     them are ranked, as the server's settings say; *_negatives: how many of these, of popular items
     and of any to learn from at a request."""
@@ -154,7 +155,7 @@ def offered(
         unfit = _met(block, available.shape[0]) | ~available
         items = _near(block, tables, queries, config, unfit)
         parts.append(_features(block, items, queries, tables, config))
-    return _joined(parts)
+    return joined(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def _exposed(
             parts.append(_features(block.take(kept), items, queries[kept], tables, config))
     if not parts:
         raise DatasetRejected("interactions: no positive event to learn ranking from")
-    return _joined(parts)
+    return joined(parts)
 
 
 def _blocks(
@@ -203,7 +204,8 @@ def _blocks(
         yield block, encode(towers.encoder, rows, kinds, clock(block.times))
 
 
-def _joined(parts: Sequence[Exposures]) -> Exposures:
+def joined(parts: Sequence[Exposures]) -> Exposures:
+    """Of parts with equally many candidates, one after another."""
     columns = ([getattr(part, field.name) for part in parts] for field in fields(Exposures))
     return Exposures(*(np.concatenate(column) for column in columns))
 

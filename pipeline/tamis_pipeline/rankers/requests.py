@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,18 @@ class Requests:
             self.targets[chosen],
             self.outcomes[chosen],
         )
+
+    def looking_ahead(self, rng: np.random.Generator) -> Requests:
+        """Each at a moment drawn among its own and those of its user's requests before it.
+
+        An answer shall hold what the user takes to from then on, not only what comes next: that
+        goes with what came last more than the rest does. These are sorted by user and time.
+        """
+        _, first, user = np.unique(self.begin, return_index=True, return_inverse=True)
+        earliest = first[user]
+        before = np.arange(len(self)) - earliest
+        moment = earliest + (rng.random(len(self)) * (before + 1)).astype(np.intp)
+        return replace(self, end=self.end[moment], times=self.times[moment])
 
 
 def requests(past: Interactions, asked: Interactions, ordered: bool = True) -> Requests:

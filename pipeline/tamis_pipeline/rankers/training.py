@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from tamis_pipeline.averaging import newest
 from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.rankers import calibration
 from tamis_pipeline.rankers.exposures import (
     ExposureConfig,
     Exposures,
     ItemTables,
+    joined,
     listed,
     sampled,
 )
@@ -104,7 +106,7 @@ def lessons(
     the requests is kept aside, ``config.lists`` at most. ordered: see ``requests``. Raises
     DatasetRejected where there is nothing to learn from."""
     rng = np.random.default_rng(seed)
-    moments = requests(past, asked, ordered)
+    moments = requests(past, asked, ordered).looking_ahead(rng)
     # set aside are all users' first, then all their second: each counts alike, as in evaluation
     order = rng.permutation(len(moments))
     order = order[np.argsort(_turns(moments.begin[order]), kind="stable")]
@@ -112,7 +114,9 @@ def lessons(
     rest = rng.permutation(order[aside:])[: config.requests] if order.shape[0] > 1 else order
     learned = sampled(moments.take(np.sort(rest)), tables, towers, config, rng)
     lists = listed(moments.take(order[:aside]), tables, towers, config)
-    start = simple(learned, lists, tables, config.places)
+    # a handful of weights learns nothing by heart: the more lists say what is better, the surer
+    more = listed(moments.take(order[aside : aside + config.lists]), tables, towers, config)
+    start = simple(learned, joined([lists, more]), tables, config.places)
     return Lessons(learned, lists, start, config.places)
 
 
@@ -147,7 +151,8 @@ def train(
     initial: Mapping[str, Float32] | None = None,
 ) -> Trained:
     """Learn until the order of whole lists stops getting better. What learning began with is kept
-    until an epoch is surely better, and that until another is.
+    until an epoch is surely better, and that until another is. What is measured and kept is the
+    mean of parameters over about an epoch (``averaging``).
 
     initial: parameters to begin with, of a model already calibrated, for daily fine-tuning.
     """
@@ -156,32 +161,36 @@ def train(
     params = jax.tree.map(jnp.asarray, begun)
     optimiser = optax.adamw(config.rate, weight_decay=config.weight_decay)
     state = optimiser.init(params)
-    step = jax.jit(_step_of(model, optimiser), donate_argnums=(0, 1))
+    requests = min(max(1, config.batch // lessons.learned.items.shape[1]), len(lessons.learned))
+    of_epoch, done = len(lessons.learned) // requests, 0
+    mean = jax.tree.map(jnp.array, params)
+    step = jax.jit(_step_of(model, optimiser), donate_argnums=(0, 1, 2))
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     learned, wanted = lessons.learned, labels(lessons.learned.outcomes, objectives)
 
     def measured() -> Float64:
-        logits = predict(model, params, items, lessons.lists)
+        logits = predict(model, mean, items, lessons.lists)
         return gains(logits[..., 0], lessons.lists.items, lessons.places)
 
-    kept, kept_gains = jax.tree.map(np.array, params), measured()
+    kept, kept_gains = jax.tree.map(np.array, mean), measured()
     highest, since = float(kept_gains.mean()), 0
     report(f"before learning: gain {highest:.4f}")
-    requests = min(max(1, config.batch // learned.items.shape[1]), len(learned))
     for epoch in range(config.epochs):
         order = rng.permutation(len(learned))
         losses = []
         for start in range(0, len(learned) - requests + 1, requests):
             chosen = order[start : start + requests]
             key, used = jax.random.split(key)
-            params, state, loss = step(
-                params, state, items, batch_of(learned.take(chosen)), wanted[chosen], used
+            batch = batch_of(learned.take(chosen))
+            params, mean, state, loss = step(
+                params, mean, newest(done, of_epoch), state, items, batch, wanted[chosen], used
             )
             losses.append(loss)
+            done += 1
         found = measured()
         better = surely_better(found, kept_gains)
         if better:
-            kept, kept_gains = jax.tree.map(np.array, params), found
+            kept, kept_gains = jax.tree.map(np.array, mean), found
         report(
             f"epoch {epoch + 1}: loss {float(np.mean(losses)):.4f}, gain {found.mean():.4f}"
             + (", kept" if better else "")
@@ -259,14 +268,17 @@ def _step_of(model: Model, optimiser: optax.GradientTransformation) -> Callable[
 
     def step(
         params: Params,
+        mean: Params,
+        share: float,
         state: optax.OptState,
         items: Items,
         batch: Batch,
         wanted: jax.Array,
         key: jax.Array,
-    ) -> tuple[Params, optax.OptState, jax.Array]:
+    ) -> tuple[Params, Params, optax.OptState, jax.Array]:
         loss, grads = jax.value_and_grad(loss_of)(params, items, batch, wanted, key)
         updates, state = optimiser.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, loss
+        params = optax.apply_updates(params, updates)
+        return params, optax.incremental_update(params, mean, share), state, loss
 
     return step
