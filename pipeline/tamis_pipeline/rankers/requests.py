@@ -17,14 +17,15 @@ Positions = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """``past`` is sorted by user and time: request i's user did past[begin[i]:end[i]] before
-    times[i], and past[begin[i]:last[i]] in all.
+    """``past`` is sorted by user and time: users[i] did past[begin[i]:end[i]] before times[i], and
+    past[begin[i]:last[i]] in all.
 
     targets int32[n]: the item met next; outcomes uint16[n]: bit k is set where an event of kind k
     with that item followed, now or later.
     """
 
     past: Interactions
+    users: Int32
     begin: Positions
     end: Positions
     last: Positions
@@ -38,6 +39,7 @@ class Requests:
     def take(self, chosen: Positions) -> Requests:
         return Requests(
             self.past,
+            self.users[chosen],
             self.begin[chosen],
             self.end[chosen],
             self.last[chosen],
@@ -52,7 +54,7 @@ class Requests:
         An answer shall hold what the user takes to from then on, not only what comes next: that
         goes with what came last more than the rest does. These are sorted by user and time.
         """
-        _, first, user = np.unique(self.begin, return_index=True, return_inverse=True)
+        _, first, user = np.unique(self.users, return_index=True, return_inverse=True)
         earliest = first[user]
         before = np.arange(len(self)) - earliest
         moment = earliest + (rng.random(len(self)) * (before + 1)).astype(np.intp)
@@ -83,7 +85,7 @@ def requests(past: Interactions, asked: Interactions, ordered: bool = True) -> R
         latest = past.times[np.maximum(end - 1, 0)]
         times = np.where(end > begin, np.maximum(wanted.times, latest), wanted.times)
         until = np.full(len(wanted), np.inf)
-    found = Requests(past, begin, end, last, times, wanted.items, outcomes)
+    found = Requests(past, wanted.users, begin, end, last, times, wanted.items, outcomes)
     return found.take(np.flatnonzero(~_met(before, wanted, until)))
 
 
@@ -114,6 +116,7 @@ def standing(past: Interactions, users: int, time: float) -> Requests:
     bounds = np.searchsorted(past.users, np.arange(users + 1))
     return Requests(
         past,
+        np.arange(users, dtype=np.int32),
         bounds[:-1],
         bounds[1:],
         bounds[1:],

@@ -109,7 +109,7 @@ def lessons(
     moments = requests(past, asked, ordered).looking_ahead(rng)
     # set aside are all users' first, then all their second: each counts alike, as in evaluation
     order = rng.permutation(len(moments))
-    order = order[np.argsort(_turns(moments.begin[order]), kind="stable")]
+    order = order[np.argsort(_turns(moments.users[order]), kind="stable")]
     aside = max(1, min(order.shape[0] // 5, config.lists))
     rest = rng.permutation(order[aside:])[: config.requests] if order.shape[0] > 1 else order
     learned = sampled(moments.take(np.sort(rest)), tables, towers, config, rng)
@@ -120,7 +120,7 @@ def lessons(
     return Lessons(learned, lists, start, config.places)
 
 
-def _turns(users: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def _turns(users: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
     """intp[n]: how many of the same user came earlier."""
     by_user = np.argsort(users, kind="stable")
     _, begin, count = np.unique(users[by_user], return_index=True, return_counts=True)

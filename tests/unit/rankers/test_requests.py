@@ -65,7 +65,7 @@ def test_requests_are_those_of_a_loop_over_all_events(
             )
         )
         users = set(found.past.users[found.begin[i] : found.last[i]].tolist())
-        assert len(users) <= 1
+        assert users <= {int(found.users[i])}
         got.append(
             (
                 found.times[i],
@@ -76,6 +76,35 @@ def test_requests_are_those_of_a_loop_over_all_events(
             )
         )
     assert sorted(got) == sorted(entry[1:] for entry in expected)
+
+
+@given(EVENTS, EVENTS, st.integers(0, 9))
+def test_looking_ahead_a_request_is_asked_when_its_user_was_about_to_ask_or_before(
+    past: list[tuple[int, int, int, int]], asked: list[tuple[int, int, int, int]], seed: int
+) -> None:
+    own = requests(interactions(past), interactions(asked))
+    found = own.looking_ahead(np.random.default_rng(seed))
+    assert found.targets.tolist() == own.targets.tolist()
+    assert found.users.tolist() == own.users.tolist()
+    assert (found.times <= own.times).all()
+    moments = set(zip(own.users.tolist(), own.times.tolist(), own.end.tolist(), strict=True))
+    assert moments >= set(
+        zip(found.users.tolist(), found.times.tolist(), found.end.tolist(), strict=True)
+    )
+
+
+def test_looking_ahead_every_earlier_moment_of_the_user_is_as_likely() -> None:
+    past = interactions([(0, 1, 1, EventKind.VIEW), (1, 1, 1, EventKind.VIEW)])
+    asked = interactions(
+        [(user, 2 + at, 5 + at, EventKind.VIEW) for user in (0, 1) for at in range(3)]
+    )
+    own, rng = requests(past, asked), np.random.default_rng(0)
+    times = np.stack([own.looking_ahead(rng).times for _ in range(3000)])
+    for at in (2, 5):  # each user's last
+        _, counts = np.unique(times[:, at], return_counts=True)
+        assert counts.shape[0] == 3
+        assert counts.min() > 900
+    assert set(times[:, 0].tolist()) == {5.0}
 
 
 def test_a_view_that_ends_in_a_purchase_is_one_request_with_both_outcomes() -> None:
