@@ -138,6 +138,7 @@ class Funnel:
         if not rows.size:
             return None
         latest = slice(-1, -len(self._encoder["recency_bias"]) - 1, -1)
+        # of bundles without profiles, as those of the load tests are
         clock = query_tower.clock(np.array([now]))
         query = query_tower.encode(self._encoder, rows[None, latest], kinds[None, latest], clock)
         return query[0] if query[0].any() else None

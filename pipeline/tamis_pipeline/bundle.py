@@ -185,7 +185,9 @@ def _fill(directory: Path, parts: BundleParts, index: Built) -> fmt.Manifest:
 def _built(parts: BundleParts, note: Callable[[str], None]) -> Built:
     if not isinstance(parts.index, AutoIndex):
         return build_index(parts.vectors, parts.index, parts.seed)
-    queries = queries_of(parts.users, parts.encoder, parts.as_of, parts.seed)
+    queries = queries_of(
+        parts.users, parts.encoder, parts.features.profile_fields, parts.as_of, parts.seed
+    )
     kept, other = faster(parts.vectors, queries, parts.index, parts.seed)
     note(f"index: kept {kept}; not {other}")
     return kept.built

@@ -40,10 +40,12 @@ class _Section(BaseModel):
 
 class DatasetConfig(_Section):
     """kind: the format, one of ``readers.READERS``. opinions: whether a dislike is one; without,
-    whatever was met counts as a view, as in published protocols for implicit feedback."""
+    whatever was met counts as a view, as in published protocols for implicit feedback. profiles:
+    whether models know the attributes of users, where there are any."""
 
     kind: str = "own"
     opinions: bool = True
+    profiles: bool = True
 
 
 class SplitConfig(_Section):

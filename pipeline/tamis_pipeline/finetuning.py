@@ -176,6 +176,7 @@ class FineTuning(Pipeline):
                 how,
                 self.config.seed,
                 self.progress.note,
+                prepared.value.profiles,
             ),
             of=[
                 prepared,
@@ -210,8 +211,9 @@ class FineTuning(Pipeline):
     @cached_property
     def serving(self) -> Kept[Serving]:
         """With the histories of the training part, but for events with items that it has not."""
-        data, train = self.read.value.data, self.read.value.parts.train
-        users = known_users(data, train.take(train.items < self._served.manifest.items))
+        prepared, train = self.read.value, self.read.value.parts.train
+        known = train.take(train.items < self._served.manifest.items)
+        users = known_users(prepared.data, prepared.profiles, known)
         kept = self.work.files(
             "serving",
             lambda out: with_users(self._served.directory, users, out),
@@ -239,4 +241,5 @@ def extended(served: Served, fields: ItemFields, content: Float32 | None) -> Tow
         np.concatenate([found.vectors, tower.vectors(values, words, looks)]),
         {**found.encoder, "history_table": table.astype(np.float16)},
         found.item_tower,
+        found.profile,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis_kernels import HnswGraph, IvfIndex, scan
+from tamis_pipeline.histories import profiles_of
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles import query_tower
 
@@ -222,16 +223,21 @@ def _efforts(least: int, most: int) -> Iterator[int]:
 
 
 def queries_of(
-    users: pa.Table, encoder: Mapping[str, npt.NDArray[Any]], as_of: float, seed: int
+    users: pa.Table,
+    encoder: Mapping[str, npt.NDArray[Any]],
+    profile: Sequence[fmt.FieldSpec],
+    as_of: float,
+    seed: int,
 ) -> Float32:
     """What some of a bundle's users would be asked for with: float32[q, d], unit length."""
     told = np.flatnonzero(pc.list_value_length(users.column("rows")).to_numpy() > 0)
     some = np.random.default_rng((seed, 4)).permutation(told)[:_QUERIES]
+    contexts = query_tower.context(np.full(users.num_rows, as_of), profiles_of(users), profile)
     found = [np.empty((0, encoder["b2"].shape[0]), np.float32)]
     for user in some.tolist():
         rows = np.array(users.column("rows")[user].as_py(), np.int32)[None, ::-1]
         kinds = np.array(users.column("kinds")[user].as_py(), np.uint8)[None, ::-1]
-        found.append(query_tower.encode(encoder, rows, kinds, query_tower.clock(np.array([as_of]))))
+        found.append(query_tower.encode(encoder, rows, kinds, contexts[user][None, :]))
     queries = np.concatenate(found)
     known: Float32 = queries[queries.any(axis=1)]
     return known

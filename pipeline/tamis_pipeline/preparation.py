@@ -12,8 +12,9 @@ from tamis_pipeline.config import PipelineConfig
 from tamis_pipeline.dataset import Dataset, Interactions
 from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.split import Split, split
-from tamis_pipeline.vocabulary import ItemFields, item_fields
+from tamis_pipeline.vocabulary import ItemFields, item_fields, profiles_by
 from tamis_server.bundles import features
+from tamis_server.bundles.profiles import Profiles
 
 Float32 = npt.NDArray[np.float32]
 DAY = 86_400.0
@@ -21,12 +22,14 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """popularity: float32[items], decayed; fields: known from the items met in training."""
+    """popularity: float32[items], decayed; fields: known from the items met in training; profiles:
+    of the data set's users."""
 
     data: Dataset
     parts: Split
     popularity: Float32
     fields: ItemFields
+    profiles: Profiles
 
     @property
     def as_of(self) -> float:
@@ -41,11 +44,14 @@ def prepare(source: Path, config: PipelineConfig) -> Prepared:
     parts = split(data.interactions, how.how, how.test, how.validation, config.seed, data.held_out)
     items = data.items.num_rows
     counts = decayed_counts(parts.train, items, float("inf"))
+    users = np.bincount(parts.train.users, minlength=len(data.user_ids)) > 0
+    fields = item_fields(data, counts, users, config.dataset.profiles)
     return Prepared(
         replace(data, noted={**data.noted, **unseen_values(data, counts > 0)}),
         parts,
         decayed_counts(parts.train, items, config.popularity.half_life_days),
-        item_fields(data, counts),
+        fields,
+        profiles_by(fields.vocabulary, data),
     )
 
 

@@ -6,7 +6,7 @@ after it as well. Requests are batched along the first axis:
 =======  ================  =========================================================================
 events   float32[b, l, e]  ``history_table`` at the items' rows, the latest first
 kinds    int32[b, l]       EventKind, 0 where there are no more events
-context  int32[b, s]       slots of ``context_table``, as ``query_tower.clock`` gives
+context  int32[b, s]       slots of ``context_table``, as ``query_tower.context`` gives
 query    float32[b, d]     out: unit length; zero where the history says nothing
 =======  ================  =========================================================================
 """
@@ -74,10 +74,11 @@ query_encoder (float[b, l, {e}] events, int32[b, l] kinds, int32[b, {s}] context
 _UNUSED = "history_table"  # what of it is needed comes with the events
 
 
-def query_encoder(encoder: Mapping[str, Float32]) -> bytes:
-    """The function that ``manifest.ENCODER_ARRAYS`` define, as an ONNX file."""
+def query_encoder(encoder: Mapping[str, Float32], profile: int = 0) -> bytes:
+    """The function that ``manifest.ENCODER_ARRAYS`` define, as an ONNX file. profile: fields of a
+    user that are part of the context."""
     width, heads = encoder["seeds"].shape
-    text = _GRAPH.format(opset=OPSET, e=width, s=2, d=encoder["b2"].shape[0])
+    text = _GRAPH.format(opset=OPSET, e=width, s=2 + profile, d=encoder["b2"].shape[0])
     arrays: dict[str, Any] = {
         **{name: array for name, array in encoder.items() if name != _UNUSED},
         "heard_by_kind": HEARD.astype(np.float32),

@@ -23,7 +23,6 @@ from tamis_pipeline.rankers.training import Lessons
 from tamis_pipeline.rankers.transformer import Transformer
 from tamis_pipeline.split import by_user
 from tamis_pipeline.twotower import Towers
-from tamis_pipeline.vocabulary import ItemFields
 from tamis_server.bundles import features
 from tamis_server.bundles.manifest import FeatureSchema
 from tamis_server.bundles.neighbours import Neighbours
@@ -69,12 +68,12 @@ def rank(
     report("features of what would have been ranked")
     parts, objectives = prepared.parts, config.objectives
     tables = item_tables(prepared, towers, neighbours)
-    schema = feature_schema(prepared.fields)
+    schema, profiles = feature_schema(prepared), prepared.profiles
     lessons = training.lessons(
-        parts.train, parts.validation, tables, towers, config.exposures, ordered, seed
+        parts.train, parts.validation, profiles, tables, towers, config.exposures, ordered, seed
     )
     report(f"simple order: {_weights(lessons.simple, schema)}")
-    asked = requests(parts.train, _first_positives(parts.test), ordered)
+    asked = requests(parts.train, _first_positives(parts.test), ordered, profiles)
     held_out = listed(asked, tables, towers, config.exposures)
 
     def learn(
@@ -123,11 +122,13 @@ def item_tables(prepared: Prepared, towers: Towers, neighbours: Neighbours) -> I
     )
 
 
-def feature_schema(fields: ItemFields) -> FeatureSchema:
+def feature_schema(prepared: Prepared) -> FeatureSchema:
     """The rankers' inputs, in order."""
+    items, profile = prepared.fields.specs, prepared.profiles.fields
     return FeatureSchema(
-        user_fields=features.user_field_specs(fields.specs),
-        item_fields=fields.specs,
+        user_fields=features.user_field_specs(items, profile),
+        item_fields=items,
+        profile_fields=profile,
         user_dense=features.USER_DENSE,
         item_dense=features.ITEM_DENSE,
         cross=features.CROSS,

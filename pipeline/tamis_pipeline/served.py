@@ -94,7 +94,10 @@ class Served:
         vectors = np.load(self.directory / fmt.VECTORS)
         tower = fmt.ITEM_TOWER in self.manifest.files
         return Towers(
-            vectors, self._arrays(fmt.ENCODER), self._arrays(fmt.ITEM_TOWER) if tower else {}
+            vectors,
+            self._arrays(fmt.ENCODER),
+            self._arrays(fmt.ITEM_TOWER) if tower else {},
+            self.manifest.features.profile_fields,
         )
 
     @cached_property

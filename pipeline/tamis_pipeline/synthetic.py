@@ -5,6 +5,7 @@ Nothing is trained, so what they recommend means nothing; what it costs does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,13 +24,14 @@ from tamis_server.bundles.manifest import (
     HnswSpec,
     IndexSpec,
 )
-from tamis_server.bundles.query_tower import HEARD, HOURS, WEEKDAYS
+from tamis_server.bundles.query_tower import HEARD, context_slots
 
 Float32 = npt.NDArray[np.float32]
 
 AS_OF = 1_700_000_000.0
 COLOURS = ("red", "green", "blue", "black")
 TAGS = ("new", "sale", "eco")
+PROFILE = (FieldSpec(name="profile_plan", size=4), FieldSpec(name="profile_age", size=8))
 
 
 def random_parts(
@@ -41,10 +43,12 @@ def random_parts(
     as_of: float = AS_OF,
     index: IndexSpec = HnswSpec(m=8, ef_construction=64, ef_search=64),  # noqa: B008 frozen
     content: int = 0,
+    profiled: bool = False,
 ) -> BundleParts:
     """A bundle of random vectors, attributes, histories and weights.
 
     content: how wide the content vectors are, one item in ten without; 0: a bundle without them.
+    profiled: users have a plan and an age, some of them not known.
 
     Vectors are clustered, about a hundred items to a cluster, as learned ones are.
 
@@ -61,12 +65,14 @@ def random_parts(
     colour = rng.integers(0, len(COLOURS) + 1, items)
     item_fields = np.stack([colour, rng.integers(0, 6, items)], axis=1).astype(np.int32)
     item_specs = (FieldSpec(name="colour", size=len(COLOURS) + 1), FieldSpec(name="shape", size=6))
+    profile = PROFILE if profiled else ()
     schema = FeatureSchema(
-        user_fields=features.user_field_specs(item_specs),
+        user_fields=features.user_field_specs(item_specs, profile),
         item_fields=item_specs,
         user_dense=features.USER_DENSE,
         item_dense=features.ITEM_DENSE,
         cross=features.CROSS,
+        profile_fields=profile,
     )
     return BundleParts(
         name=name,
@@ -107,9 +113,9 @@ def random_parts(
         popularity=popularity,
         features=schema,
         objectives=DEFAULT,
-        encoder=_encoder(rng, items, dim),
+        encoder=_encoder(rng, items, dim, profile),
         ranker=_ranker(rng, schema, dim),
-        users=_users(rng, users, items, as_of),
+        users=_users(rng, users, items, as_of, profile),
         evaluation={"note": "random weights: nothing to evaluate"},
         index=index,
         neighbours=_neighbours(np.random.default_rng((seed, 2)), items),
@@ -143,10 +149,14 @@ def _normal(rng: np.random.Generator, *shape: int) -> Float32:
 
 
 def _encoder(
-    rng: np.random.Generator, items: int, dim: int, width: int = 64, hidden: int = 64
+    rng: np.random.Generator,
+    items: int,
+    dim: int,
+    profile: Sequence[FieldSpec],
+    width: int = 64,
+    hidden: int = 64,
 ) -> dict[str, Float32]:
-    normal = partial(_normal, rng)
-    heads, context = 2, HOURS + WEEKDAYS
+    normal, heads = partial(_normal, rng), 2
     ages = np.arange(50)[:, None]
     return {
         "history_table": normal(1, items, width)[0].astype(np.float16),
@@ -154,7 +164,7 @@ def _encoder(
         "kind_bias": np.zeros((HEARD.shape[0], heads), np.float32),
         "recency_bias": (np.log([0.99, 0.8]) * ages).astype(np.float32),
         "kind_weight": np.array([0, 1, 1, 2, 3, 2, -1, 0, -1], np.float32),
-        "context_table": normal(context, width),
+        "context_table": normal(context_slots(profile), width),
         "w_context": normal(width, hidden),
         "skip": normal(heads * width, dim),
         "w1": normal(heads * width, hidden),
@@ -194,18 +204,22 @@ def _ranker(
     }
 
 
-def _users(rng: np.random.Generator, users: int, items: int, as_of: float) -> pa.Table:
+def _users(
+    rng: np.random.Generator, users: int, items: int, as_of: float, profile: Sequence[FieldSpec]
+) -> pa.Table:
     rows, times, kinds = [], [], []
     for _ in range(users):
         count = int(rng.integers(0, 31))
         rows.append(rng.integers(0, items, count).astype(np.int32))
         times.append(np.sort(as_of - rng.uniform(0, 30 * 86_400, count)))
         kinds.append(rng.choice([1, 2, 3, 4, 5, 6, 7], count).astype(np.uint8))
-    return pa.table(
-        {
-            "user_id": [f"user-{user}" for user in range(users)],
-            "rows": pa.array(rows, pa.list_(pa.int32())),
-            "times": pa.array(times, pa.list_(pa.float64())),
-            "kinds": pa.array(kinds, pa.list_(pa.uint8())),
-        }
-    )
+    columns = {
+        "user_id": pa.array([f"user-{user}" for user in range(users)]),
+        "rows": pa.array(rows, pa.list_(pa.int32())),
+        "times": pa.array(times, pa.list_(pa.float64())),
+        "kinds": pa.array(kinds, pa.list_(pa.uint8())),
+    }
+    if profile:
+        codes = np.stack([rng.integers(0, field.size, users) for field in profile], axis=1)
+        columns["profile"] = pa.array(list(codes), pa.list_(pa.int32()))
+    return pa.table(columns)

@@ -9,7 +9,7 @@ Set Transformer pools: Lee et al., ICML 2019) and its MLP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.vocabulary import ItemFields
-from tamis_server.bundles.query_tower import HEARD, HOURS, WEEKDAYS
+from tamis_server.bundles.manifest import FieldSpec
+from tamis_server.bundles.query_tower import HEARD, context_slots
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -65,7 +66,13 @@ def item_inputs(
 
 
 def initial(
-    sizes: TowerSizes, fields: ItemFields, items: int, content: int, seed: int, ordered: bool = True
+    sizes: TowerSizes,
+    fields: ItemFields,
+    items: int,
+    content: int,
+    seed: int,
+    ordered: bool = True,
+    profile: Sequence[FieldSpec] = (),
 ) -> Params:
     """ordered: what came last counts most, to begin with; otherwise all events alike."""
     rng = np.random.default_rng(seed)
@@ -90,7 +97,7 @@ def initial(
         "recency_bias": jnp.asarray(fading * ordered, jnp.float32),
         # by EventKind: nothing, view, click, cart, purchase, like, dislike, impression, hide
         "kind_weight": jnp.asarray([0, 0.5, 0.6, 1, 1.5, 1.2, -0.3, 0, -0.5], jnp.float32),
-        "context_table": normal(HOURS + WEEKDAYS, d, scale=0.01),
+        "context_table": normal(context_slots(profile), d, scale=0.01),
         "w_context": normal(d, h, scale=d**-0.5),
         "skip": jnp.concatenate([jnp.eye(d)] * heads) / heads + normal(heads * d, d, scale=0.02),
         "w1": normal(heads * d, h, scale=(heads * d) ** -0.5),

@@ -18,7 +18,7 @@ from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.run import Run
 from tamis_pipeline.served import Served
 from tamis_pipeline.split import Split, newest
-from tamis_pipeline.vocabulary import read_by
+from tamis_pipeline.vocabulary import profiles_by, read_by
 from tamis_server.bundles.manifest import Attribute
 
 _NAMED = 3  # item ids in a message
@@ -47,6 +47,7 @@ def prepare(served: Served, run: Run, source: Path, config: PipelineConfig) -> P
         parts,
         decayed_counts(parts.train, items, config.popularity.half_life_days),
         read_by(served.item_tower.vocabulary, data),
+        profiles_by(served.item_tower.vocabulary, data),
     )
 
 

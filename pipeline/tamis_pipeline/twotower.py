@@ -8,7 +8,7 @@ three together are expected to draw its item (the balance heuristic: Veach, Guib
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,8 @@ from tamis_pipeline.dataset import Interactions
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_pipeline.windows import Examples, between, grouped, window, within
 from tamis_server.bundles.features import is_positive
-from tamis_server.bundles.manifest import ENCODER_ARRAYS
+from tamis_server.bundles.manifest import ENCODER_ARRAYS, FieldSpec
+from tamis_server.bundles.profiles import NO_PROFILES, Profiles
 from tamis_server.bundles.query_tower import encode
 
 Float32 = npt.NDArray[np.float32]
@@ -74,11 +75,13 @@ class TwoTowerConfig:
 @dataclass(frozen=True, slots=True)
 class Towers:
     """vectors float32[items, dim], encoder (``ENCODER_ARRAYS``) and item_tower
-    (``item_tower.ARRAYS``) go into the bundle, and are all that ``tune`` goes on from."""
+    (``item_tower.ARRAYS``) go into the bundle, and are all that ``tune`` goes on from. profile:
+    the fields of users that the encoder knows."""
 
     vectors: Float32
     encoder: dict[str, Float32]
     item_tower: dict[str, Float32] = field(default_factory=dict)
+    profile: tuple[FieldSpec, ...] = ()
 
 
 def train(
@@ -89,6 +92,7 @@ def train(
     config: TwoTowerConfig,
     seed: int,
     report: Callable[[str], None],
+    profiles: Profiles = NO_PROFILES,
 ) -> Towers:
     """Train until recall of the validation positives stops growing; the best epoch is kept.
 
@@ -98,11 +102,14 @@ def train(
     counts = _counts(fit, items)
     inputs = towers.item_inputs(fields, content, counts > 0)
     width = inputs.content.shape[1]
-    params = towers.initial(config.sizes, fields, items, width, seed, config.ordered)
-    if not config.timed:
+    ordered, profile = config.ordered, profiles.fields
+    params = towers.initial(config.sizes, fields, items, width, seed, ordered, profile)
+    if not _knows_context(config, profiles):
         params["w_context"] = jnp.zeros_like(params["w_context"])
-    examples = within(fit, config.ordered, config.timed)
-    return _learned(params, (), inputs, examples, counts, fit, validation, config, seed, report)
+    examples = within(fit, ordered, config.timed, profiles=profiles)
+    return _learned(
+        params, (), inputs, examples, counts, fit, validation, config, seed, report, profiles
+    )
 
 
 def tune(
@@ -115,6 +122,7 @@ def tune(
     config: TwoTowerConfig,
     seed: int,
     report: Callable[[str], None],
+    profiles: Profiles = NO_PROFILES,
 ) -> Towers:
     """Go on from ``start`` as ``train`` would, its item vectors staying what they are to the bit:
     only the query tower learns, from what was taken to at ``since`` (Unix seconds) or later.
@@ -125,8 +133,10 @@ def tune(
     inputs = towers.item_inputs(fields, content, counts > 0)
     params = towers.resumed(start.vectors, start.encoder, start.item_tower, inputs)
     fixed = tuple(name for name in params if name.startswith("item."))
-    examples = within(fit, config.ordered, config.timed, since)
-    return _learned(params, fixed, inputs, examples, counts, fit, validation, config, seed, report)
+    examples = within(fit, config.ordered, config.timed, since, profiles)
+    return _learned(
+        params, fixed, inputs, examples, counts, fit, validation, config, seed, report, profiles
+    )
 
 
 def recall_at(found: Towers, examples: Examples, k: int) -> float:
@@ -242,16 +252,17 @@ def _learned(
     config: TwoTowerConfig,
     seed: int,
     report: Callable[[str], None],
+    profiles: Profiles,
 ) -> Towers:
     """The best of what ``params``, but for those named ``fixed``, become epoch by epoch: each time
     their mean (``averaging``) over about an epoch."""
-    fixed += () if config.timed else ("w_context", "context_table")
+    fixed += () if _knows_context(config, profiles) else ("w_context", "context_table")
     fixed += () if config.ordered else ("recency_bias",)
     frozen = {name: value for name, value in params.items() if name in fixed}
     trained = {name: value for name, value in params.items() if name not in fixed}
     examples = examples.take(examples.ends - (examples.own >= 0) > examples.starts)
     loop = _Loop(config, inputs, examples, counts, frozen, np.random.default_rng(seed))
-    checked = between(fit, validation, config.timed, config.ordered)
+    checked = between(fit, validation, config.timed, config.ordered, profiles)
     if len(checked) > _CHECKED:
         chosen = np.random.default_rng(seed).choice(len(checked), _CHECKED, replace=False)
         checked = checked.take(np.sort(chosen))
@@ -272,7 +283,11 @@ def _learned(
             since += 1
             if since > config.patience:
                 break
-    return best
+    return replace(best, profile=profiles.fields)
+
+
+def _knows_context(config: TwoTowerConfig, profiles: Profiles) -> bool:
+    return config.timed or bool(profiles.fields)
 
 
 def _optimiser(config: TwoTowerConfig) -> optax.GradientTransformation:

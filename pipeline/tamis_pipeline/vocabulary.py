@@ -1,4 +1,5 @@
-"""Learns how attributes become small integers, from the items that were met in training."""
+"""Learns how attributes become small integers, from the items that were met in training, and from
+the users that met them."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from tamis_pipeline.dataset import Dataset
 from tamis_server.bundles.manifest import Attribute, FieldSpec
+from tamis_server.bundles.profiles import Profiles
 from tamis_server.bundles.vocabulary import AttributeCodes, Vocabulary
 
 Int32 = npt.NDArray[np.int32]
@@ -19,6 +21,7 @@ BUCKETS = 8
 MOST_VALUES = 1_000
 WORD_BUCKETS = 4_096
 WORDS = 12
+_SHARED = 5  # users: what fewer have (a name, an address) says who they are, not what they like
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,21 @@ class ItemFields:
         return self.vocabulary.specs
 
 
-def item_fields(data: Dataset, counts: npt.NDArray[np.float32]) -> ItemFields:
-    """``counts`` float32[items]: how often each item was met in training; others teach no value."""
+def item_fields(
+    data: Dataset, counts: npt.NDArray[np.float32], users: npt.NDArray[np.bool_], profiled: bool
+) -> ItemFields:
+    """``counts`` float32[items]: how often each item was met in training; others teach no value,
+    as users bool[users] that are not in it do not. profiled: whether users' attributes count."""
     met = counts > 0
+    about = _profile_columns(data) if profiled else {}
     columns = {each.name: data.items.column(each.name).to_pylist() for each in data.attributes}
     vocabulary = Vocabulary(
         attributes=tuple(_learnt(each, columns[each.name], met) for each in data.attributes),
+        profile=tuple(
+            _learnt(each, about[each.name], users, _SHARED)
+            for each in data.profile_attributes
+            if each.name in about
+        ),
         word_buckets=WORD_BUCKETS,
         words=WORDS,
     )
@@ -60,7 +72,24 @@ def read_by(vocabulary: Vocabulary, data: Dataset) -> ItemFields:
     )
 
 
-def _learnt(attribute: Attribute, values: list[Any], met: npt.NDArray[np.bool_]) -> AttributeCodes:
+def profiles_by(vocabulary: Vocabulary, data: Dataset) -> Profiles:
+    """The users of ``data`` as a vocabulary, that may have been learnt from others, sees them."""
+    return vocabulary.profiles(_profile_columns(data), len(data.user_ids))
+
+
+def _profile_columns(data: Dataset) -> dict[str, list[Any]]:
+    """A column for each attribute of users."""
+    if data.profiles is None:
+        return {}
+    return {
+        each.name: data.profiles.column(each.name).to_pylist() for each in data.profile_attributes
+    }
+
+
+def _learnt(
+    attribute: Attribute, values: list[Any], met: npt.NDArray[np.bool_], least: int = 1
+) -> AttributeCodes:
+    """least: how many must have a value for it to be learnt."""
     name, kind = attribute.name, attribute.kind
     known = [value for value, m in zip(values, met, strict=True) if m and value is not None]
     if kind == "number":
@@ -71,12 +100,14 @@ def _learnt(attribute: Attribute, values: list[Any], met: npt.NDArray[np.bool_])
         edges = np.quantile(numbers, np.linspace(0, 1, BUCKETS + 1)[1:-1])
         return AttributeCodes(attribute=name, kind=kind, edges=tuple(edges.tolist()))
     if kind == "tags":
-        tags = [tag for tags in known for tag in tags]
-        return AttributeCodes(attribute=name, kind=kind, values=_frequent(tags), slots=TAG_SLOTS)
-    return AttributeCodes(attribute=name, kind=kind, values=_frequent(known))
+        tags = [tag for own in known for tag in own]
+        return AttributeCodes(
+            attribute=name, kind=kind, values=_frequent(tags, least), slots=TAG_SLOTS
+        )
+    return AttributeCodes(attribute=name, kind=kind, values=_frequent(known, least))
 
 
-def _frequent(values: list[Any]) -> tuple[Any, ...]:
+def _frequent(values: list[Any], least: int) -> tuple[Any, ...]:
     """The most frequent value first; ties in the order of the values."""
     counts = sorted(Counter(values).items(), key=lambda pair: (-pair[1], str(pair[0])))
-    return tuple(value for value, _ in counts[:MOST_VALUES])
+    return tuple(value for value, count in counts[:MOST_VALUES] if count >= least)

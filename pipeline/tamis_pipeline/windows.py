@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tamis_pipeline.dataset import Interactions
 from tamis_server.bundles.features import is_positive
-from tamis_server.bundles.query_tower import HOURS, clock
+from tamis_server.bundles.profiles import NO_PROFILES, Profiles
+from tamis_server.bundles.query_tower import HOURS, context
 
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
@@ -20,8 +21,8 @@ UInt8 = npt.NDArray[np.uint8]
 @dataclass(frozen=True, slots=True)
 class Examples:
     """items int32[m], kinds uint8[m]: events by user and time. Of each of n examples: targets, and
-    the history [starts, ends) without the event ``own`` (-1: with all); context int32[n, 2]: slots
-    of hour and weekday."""
+    the history [starts, ends) without the event ``own`` (-1: with all); context int32[n, 2 + p]:
+    slots as ``query_tower.context`` gives."""
 
     items: Int32
     kinds: UInt8
@@ -61,7 +62,13 @@ def window(
     return xp.where(there, items[slots], -1), xp.where(there, kinds[slots], 0)
 
 
-def within(events: Interactions, ordered: bool, timed: bool, since: float = -np.inf) -> Examples:
+def within(
+    events: Interactions,
+    ordered: bool,
+    timed: bool,
+    since: float = -np.inf,
+    profiles: Profiles = NO_PROFILES,
+) -> Examples:
     """Each first meeting of a user and an item to which the user took, at ``since`` (Unix seconds)
     or later, and the user's other events: those before it, or all (``ordered`` false: their order
     says nothing)."""
@@ -80,12 +87,16 @@ def within(events: Interactions, ordered: bool, timed: bool, since: float = -np.
         starts.astype(np.int32),
         ends.astype(np.int32),
         np.full(chosen.shape[0], -1, np.int32) if ordered else chosen.astype(np.int32),
-        _context(events.times[order][chosen], timed),
+        _context(events.times[order][chosen], timed, users[chosen], profiles),
     )
 
 
 def between(
-    before: Interactions, asked: Interactions, timed: bool, ordered: bool = True
+    before: Interactions,
+    asked: Interactions,
+    timed: bool,
+    ordered: bool = True,
+    profiles: Profiles = NO_PROFILES,
 ) -> Examples:
     """Each item that a user took to in ``asked``, not met ``before``, and what came before it; all
     that the user did ``before`` where it is not ``ordered``."""
@@ -107,7 +118,7 @@ def between(
         bounds[users].astype(np.int32),
         np.array(ends, np.int32),
         np.full(positions.shape[0], -1, np.int32),
-        _context(asked.times[positions], timed),
+        _context(asked.times[positions], timed, users, profiles),
     )
 
 
@@ -141,6 +152,10 @@ def _pairs(users: Int32, items: Int32) -> npt.NDArray[np.int64]:
     return pairs
 
 
-def _context(times: npt.NDArray[np.float64], timed: bool) -> Int32:
-    unknown = np.array([[0, HOURS]], np.int32)
-    return clock(times) if timed else np.repeat(unknown, times.shape[0], axis=0)
+def _context(
+    times: npt.NDArray[np.float64], timed: bool, users: Int32, profiles: Profiles
+) -> Int32:
+    found = context(times, profiles.of(users), profiles.fields)
+    if not timed:
+        found[:, :2] = 0, HOURS  # not known
+    return found

@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from support.looks import DIM, depicted_parts, picture
-from support.towers import with_item_tower
+from support.towers import VOCABULARY, with_item_tower
 from tamis_pipeline import provenance
 from tamis_pipeline.build import rebuild
 from tamis_pipeline.bundle import write_bundle
@@ -59,6 +59,12 @@ CONFIG = PipelineConfig(
 ITEMS, USERS = 60, 30
 START, HOUR, DAY = 1_790_000_000.0, 3600.0, 86_400.0
 NEW = ("new-0", "new-1", "new-2")  # items that come on Tuesday
+PROFILES = pl.DataFrame(
+    [
+        {"user_id": f"user-{user}", "plan": ("free", "pro", "gold")[user % 3], "age": 20 + user}
+        for user in range(1, USERS + 3)
+    ]
+)
 FUNNEL, BEFORE = "whole funnel", "whole funnel of the bundle before"
 METRIC = f"methods/{FUNNEL}/NDCG@20"
 
@@ -106,6 +112,7 @@ def write(directory: Path, items: pl.DataFrame, events: pl.DataFrame) -> Path:
     """A data set, its items in an order of its own."""
     directory.mkdir()
     items.reverse().write_parquet(directory / "items.parquet")
+    PROFILES.write_parquet(directory / "users.parquet")
     events.write_parquet(directory / "interactions.parquet")
     return directory
 
@@ -115,7 +122,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
     """Monday's bundle has random weights; Tuesday's and Wednesday's go on, each from the one
     before."""
     days = Days(tmp_path_factory.mktemp("days"))
-    parts = with_item_tower(depicted_parts(days.root / "clip", ITEMS))
+    parts = with_item_tower(depicted_parts(days.root / "clip", ITEMS, profiled=True))
     items = pl.DataFrame(parts.items)
     new = items[:3].with_columns(
         item_id=pl.Series(NEW),
@@ -148,6 +155,9 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
         "times": pa.array(own["timestamp"].to_list(), pa.list_(pa.float64())),
         "kinds": pa.array(kinds, pa.list_(pa.uint8())),
     }
+    about = own.select("user_id").join(PROFILES, on="user_id", how="left", maintain_order="left")
+    known = VOCABULARY.profiles(about.to_dict(as_series=False), len(about))
+    users["profile"] = pa.array(list(known.codes), pa.list_(pa.int32()))
     as_of = monday["timestamp"].max()
     assert isinstance(as_of, float)
     manifest = write_bundle(
@@ -188,6 +198,19 @@ def test_item_vectors_stay_and_queries_do_not(days: Days) -> None:
         np.testing.assert_array_equal(after.item_tower["word"], before.item_tower["word"])
     # a ranker stays where a day's few requests don't surely say that it got better
     assert (wednesday.ranker["w1_cross"] != monday.ranker["w1_cross"]).any()
+
+
+def test_users_stay_known_as_the_bundle_knows_them_and_new_ones_become_so(days: Days) -> None:
+    monday, wednesday = load(days.bundle("monday")), load(days.bundle("wednesday"))
+    assert wednesday.manifest.features == monday.manifest.features
+    ids = wednesday.users["user_id"].to_pylist()
+    codes = dict(zip(ids, wednesday.profiles.codes.tolist(), strict=True))
+    assert codes["user-0"] == [0, 0], "not in the table of users"
+    assert codes["user-1"] == [3, 2], "pro, 21"
+    assert codes["user-2"] == [0, 2], "a plan that is new"
+    assert codes[f"user-{USERS + 1}"] == [3, 5], "pro, 51: came on Tuesday"
+    at = monday.encoder["context_table"].shape[0] - 8  # of ages
+    assert (wednesday.encoder["context_table"][at:] != monday.encoder["context_table"][at:]).any()
 
 
 def test_new_items_are_encoded_and_placed_as_the_bundle_would_while_serving(days: Days) -> None:

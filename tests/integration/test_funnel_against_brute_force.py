@@ -28,7 +28,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     directory = tmp_path_factory.mktemp("bundle") / "shop"
     exact_below = 0 if request.param == "graph" else 10_000
     chosen = Settings(retrieval=RetrievalSettings(exact_below=exact_below))
-    return bench(directory, chosen, items=ITEMS, users=30)
+    return bench(directory, chosen, items=ITEMS, users=30, profiled=True)
 
 
 def matches(item: dict[str, Any], predicate: Predicate) -> bool:
@@ -154,10 +154,11 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
     """The whole DeepFM over concatenated inputs, as it was trained, against the split one."""
     from tamis_server.bundles import features
 
-    asked = request("user-3", 20)
-    slate = asyncio.run(shop.engine.recommend.run(asked))
     bundle, weights = shop.bundle, shop.bundle.ranker
-    history = shop.history("user-3")
+    user = next(each for each in bundle.users.to_pylist() if each["rows"] and all(each["profile"]))
+    asked = request(user["user_id"], 20)
+    slate = asyncio.run(shop.engine.recommend.run(asked))
+    history, profile = shop.history(user["user_id"]), np.array(user["profile"])
     fields, dense = features.user_features(
         history.rows,
         history.times,
@@ -166,7 +167,8 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
         bundle.item_fields,
         features.log_popularity(bundle.popularity),
     )
-    query = query_vector(bundle, history.rows, history.kinds)
+    fields = np.concatenate([fields, profile])
+    query = query_vector(bundle, history.rows, history.kinds, profile)
     cross = features.cross_features(
         bundle.vectors,
         bundle.neighbours,
@@ -206,7 +208,9 @@ def test_the_native_ranker_scores_what_the_unfactorised_model_scores(shop: Bench
         assert score == pytest.approx(mean, abs=1e-5)
 
 
-def query_vector(bundle: Any, rows: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+def query_vector(
+    bundle: Any, rows: np.ndarray, kinds: np.ndarray, profile: np.ndarray
+) -> np.ndarray:
     """The query encoder as loops over heads and events, at the time of the bundle."""
     w = bundle.encoder
     heard = [
@@ -227,6 +231,10 @@ def query_vector(bundle: Any, rows: np.ndarray, kinds: np.ndarray) -> np.ndarray
     pooled = np.concatenate(pools)
     moment = datetime.fromtimestamp(AS_OF, UTC)
     about = w["context_table"][1 + moment.hour] + w["context_table"][25 + 1 + moment.weekday()]
+    slot = 25 + 8  # behind hours and weekdays
+    for field, code in zip(bundle.manifest.features.profile_fields, profile, strict=True):
+        about = about + w["context_table"][slot + code]
+        slot += field.size
     hidden = np.maximum(pooled @ w["w1"] + about @ w["w_context"] + w["b1"], 0)
     query = pooled @ w["skip"] + hidden @ w["w2"] + w["b2"]
     return (query / np.linalg.norm(query)).astype(np.float32)

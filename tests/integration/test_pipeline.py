@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -29,7 +30,7 @@ from tamis_pipeline.split import Split, split
 from tamis_server.adapters.embedded.encoder import AttentiveQueryEncoder
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import load
-from tamis_server.bundles.query_tower import clock
+from tamis_server.bundles.query_tower import context
 from tamis_server.domain.context import Deadline, History, RequestContext
 
 CONFIG = PipelineConfig(
@@ -49,6 +50,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shop")
     products = make_products(150, seed=1)
     write_shop(products, simulate(products, 60, seed=1), directory)
+    events = pl.read_parquet(directory / "interactions.parquet")
+    users = events.select(pl.col("user_id").unique().sort())
+    number = pl.int_range(pl.len())
+    users.with_columns(
+        plan=pl.when(number % 2 == 0).then(pl.lit("free")).otherwise(pl.lit("pro")),
+        age=20 + number,
+        mail=pl.col("user_id") + "@example.org",
+    ).write_csv(directory / "users.csv")
     return directory
 
 
@@ -92,6 +101,19 @@ def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Pat
     assert "| whole funnel |" in (built / "report.md").read_text()
     assert bundle.manifest.seed == 3
     assert [path.name for path in built.parent.iterdir()] == ["tiny"], "no work left behind"
+
+
+def test_models_know_of_users_what_several_have_in_common(built: Path) -> None:
+    bundle, encoder = load(built), np.load(built / "encoder.npz")
+    fields = bundle.manifest.features.profile_fields
+    sizes = {field.name: field.size for field in fields}
+    assert sizes == {"profile_plan": 3, "profile_age": 9, "profile_mail": 1}
+    assert bundle.manifest.features.user_fields[-3:] == fields
+    plans, ages, mails = bundle.profiles.codes.T
+    assert sorted(set(plans.tolist())) == [1, 2]
+    assert sorted(set(ages.tolist())) == [*range(1, 9)]
+    assert not mails.any(), "nobody shares one"
+    assert encoder["context_table"].shape[0] == 25 + 8 + 3 + 9 + 1
 
 
 def test_the_same_seed_makes_the_same_bundle(data: Path, built: Path, tmp_path: Path) -> None:
@@ -160,12 +182,15 @@ async def test_the_server_encodes_a_history_as_training_did(built: Path) -> None
         rows = np.array(user["rows"], np.int32)
         kinds = np.array(user["kinds"], np.uint8)
         history = History(rows, np.array(user["times"]), kinds)
-        ctx = RequestContext("r", "u", 1, Deadline.after(9), now=now, history=history)
+        profile = np.array(user["profile"], np.int32)
+        ctx = RequestContext(
+            "r", "u", 1, Deadline.after(9), now=now, history=history, profile=profile
+        )
         query = await server.encode(ctx)
         latest = slice(None, -arrays["recency_bias"].shape[0] - 1, -1)
         trained = towers.queries(
             arrays, arrays["history_table"], rows[None, latest], kinds[None, latest],
-            clock(np.array([now])),
+            context(np.array([now]), profile[None], bundle.manifest.features.profile_fields),
         )  # fmt: skip
         if query is not None:
             np.testing.assert_allclose(query, trained[0], atol=1e-5)

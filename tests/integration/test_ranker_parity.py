@@ -36,7 +36,8 @@ ITEMS, USERS = 400, 40
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return bench(tmp_path_factory.mktemp("bundle") / "shop", items=ITEMS, users=USERS)
+    directory = tmp_path_factory.mktemp("bundle") / "shop"
+    return bench(directory, items=ITEMS, users=USERS, profiled=True)
 
 
 def tables_of(bundle: Bundle) -> ItemTables:
@@ -66,7 +67,8 @@ def histories_of(bundle: Bundle) -> Interactions:
 
 
 def exposed(bundle: Bundle, asked: Requests) -> Exposures:
-    towers = Towers(bundle.vectors, {name: np.asarray(a) for name, a in bundle.encoder.items()})
+    encoder = {name: np.asarray(a) for name, a in bundle.encoder.items()}
+    towers = Towers(bundle.vectors, encoder, profile=bundle.profiles.fields)
     config = ExposureConfig(personal=ITEMS, popular=ITEMS, candidates=ITEMS)
     return listed(asked, tables_of(bundle), towers, config)
 
@@ -75,7 +77,7 @@ def exposed(bundle: Bundle, asked: Requests) -> Exposures:
 def test_kernel_onnx_and_jax_give_the_same_probabilities_and_order(shop: Bench, level: str) -> None:
     bundle, manifest = shop.bundle, shop.bundle.manifest
     events = histories_of(bundle)
-    data = exposed(bundle, requests(events, events))
+    data = exposed(bundle, requests(events, events, profiles=bundle.profiles))
     params = {name: bundle.ranker[name] for name in bundle.ranker if name != "pairing_id"}
     model = deepfm.DeepFM(
         manifest.features, manifest.dim, len(manifest.objectives), deepfm.DeepFMConfig()
@@ -113,7 +115,7 @@ def test_lower_precisions_stay_near_float32_and_know_what_they_cost(
 ) -> None:
     bundle, manifest = shop.bundle, shop.bundle.manifest
     events = histories_of(bundle)
-    data = exposed(bundle, requests(events, events))
+    data = exposed(bundle, requests(events, events, profiles=bundle.profiles))
     exact, less = NativeDeepFM(bundle, {}), NativeDeepFM(bundle, {}, precision)
     scores = [served(ranker, shop, data, 0) for ranker in (exact, less)]
     np.testing.assert_allclose(scores[1], scores[0], atol=error)
@@ -200,7 +202,7 @@ async def test_features_while_serving_are_those_of_training(
             for name in ("users", "items", "times", "kinds")
         )
     )
-    asked = requests(together, new)
+    asked = requests(together, new, profiles=shop.bundle.profiles)
     moments = {(float(asked.times[i]), int(asked.targets[i])): i for i in range(len(asked))}
     seen = Seen(monkeypatch)
     ids = shop.bundle.users.column("user_id").to_pylist()

@@ -48,11 +48,12 @@ class Bench:
     engine: Engine
 
     def history(self, user_id: str) -> History:
-        """What the bundle knows of a user."""
+        """What the bundle knows that a user did."""
         catalogue = self.engine.catalogue
         keys = catalogue.keys(np.arange(self.bundle.manifest.items, dtype=np.int32))
         histories = BundleHistories(self.bundle, keys, seen_policy(StateSettings()))
-        return catalogue.history(histories.of(user_id, AS_OF) or UserState())
+        known = histories.of(user_id, AS_OF)
+        return catalogue.history(UserState() if known is None else known.state)
 
     @property
     def store(self) -> UserStateStore:

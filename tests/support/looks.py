@@ -37,10 +37,12 @@ def title_of(row: int) -> str:
     return f"{(*COLOURS,)[row % 3]} {THINGS[row // 3 % 3]}"
 
 
-def depicted_parts(directory: Path, items: int = 120, seed: int = 0) -> BundleParts:
+def depicted_parts(
+    directory: Path, items: int = 120, seed: int = 0, profiled: bool = False
+) -> BundleParts:
     """A random bundle with a CLIP, written to ``directory``: every second item has a picture of
     its colour beside its title, the last two have neither."""
-    parts = random_parts(items=items, users=20, as_of=AS_OF, seed=seed)
+    parts = random_parts(items=items, users=20, as_of=AS_OF, seed=seed, profiled=profiled)
     clip = Clip.load(write_random_clip(directory, DIM, seed), threads=1)
     titles = [title_of(row) for row in range(items - 2)] + ["", ""]
     texts, images = np.zeros((2, items, DIM), np.float32)

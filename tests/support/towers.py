@@ -15,6 +15,10 @@ VOCABULARY = Vocabulary(
         AttributeCodes(attribute="colour", kind="category", values=COLOURS),
         AttributeCodes(attribute="shape", kind="category", values=tuple("abcde")),
     ),
+    profile=(  # as random_parts' users are known, where they are
+        AttributeCodes(attribute="plan", kind="category", values=("free", "plus", "pro")),
+        AttributeCodes(attribute="age", kind="number", edges=(18, 25, 35, 45, 55, 65)),
+    ),
     word_buckets=64,
     words=4,
 )

@@ -452,6 +452,35 @@ def test_a_history_table_in_floats_is_served_in_halves(bundle: Path, spare: int)
     np.testing.assert_array_equal(found, halves)
 
 
+def profiles_of(codes: list[list[int] | None]) -> pa.Array:
+    return pa.array(codes, pa.list_(pa.int32()))
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (None, "lacks the column profile"),
+        (profiles_of([[1, 2]] * 19 + [[1]]), "profile: not 2 codes in every row"),
+        (profiles_of([[1, 2]] * 19 + [None]), "profile: not 2 codes in every row"),
+        (profiles_of([[1, 2]] * 19 + [[1, 8]]), "profile: profile_age outside 0..7"),
+        (profiles_of([[1, 2]] * 19 + [[-1, 7]]), "profile: profile_plan outside 0..3"),
+    ],
+)
+def test_profiles_that_do_not_fit_are_refused(
+    tmp_path: Path, column: pa.Array | None, reason: str
+) -> None:
+    directory = tmp_path / "bundle"
+    write_bundle(random_parts(items=50, users=20, profiled=True), directory)
+    assert load(directory).profiles.codes.shape == (20, 2)
+    users = pq.read_table(directory / fmt.USERS).drop_columns("profile")
+    pq.write_table(
+        users if column is None else users.append_column("profile", column), directory / fmt.USERS
+    )
+    reseal(directory)
+    error = refusal(directory)
+    assert (error.file, error.reason) == (fmt.USERS, reason)
+
+
 def test_more_threads_load_the_same(whole: Path) -> None:
     one, more = load(whole, 7), load(whole, 7, threads=4)
     np.testing.assert_array_equal(one.vectors, more.vectors)

@@ -80,7 +80,7 @@ def test_of_two_indices_that_reach_the_recall_the_faster_is_kept(
 
 def test_both_are_tried_with_growing_effort_until_they_find_enough() -> None:
     parts = random_parts(items=3000, users=40)
-    queries = queries_of(parts.users, parts.encoder, parts.as_of, 0)
+    queries = queries_of(parts.users, parts.encoder, (), parts.as_of, 0)
     assert 20 < queries.shape[0] <= 40
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
     for measured in faster(parts.vectors, queries, AUTO, 0):

@@ -18,8 +18,9 @@ from tamis_pipeline.synthetic import random_parts
 from tamis_pipeline.vocabulary import ItemFields
 from tamis_pipeline.windows import between, grouped, within
 from tamis_server.bundles.item_tower import ItemTower
-from tamis_server.bundles.manifest import ENCODER_ARRAYS
-from tamis_server.bundles.query_tower import HEARD, clock, clock_at, encode
+from tamis_server.bundles.manifest import ENCODER_ARRAYS, FieldSpec
+from tamis_server.bundles.profiles import Profiles
+from tamis_server.bundles.query_tower import HEARD, clock, clock_at, context, encode
 from tamis_server.bundles.vocabulary import AttributeCodes, Vocabulary
 
 ITEMS, WIDTH = 40, 6
@@ -130,6 +131,44 @@ def test_one_user_is_served_by_the_kernel_as_many_are_in_numpy(
     np.testing.assert_allclose(
         kernel.encode(*oldest_first, clock_at(time)), expected, rtol=0, atol=1e-5
     )
+
+
+def test_a_profile_says_what_a_history_does_not() -> None:
+    """Everybody starts anywhere; the plan decides whether it goes on with odd or even items."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, int(item), 1e6 + 5000 * n + user)
+        for user in range(200)
+        for n, item in enumerate((rng.integers(ITEMS), *rng.choice(ITEMS // 2, 2) * 2 + user % 2))
+    ]
+    users, items, times = zip(*sorted(rows, key=lambda row: row[2]), strict=True)
+    events = Interactions(
+        np.array(users, np.int32),
+        np.array(items, np.int32),
+        np.array(times),
+        np.full(len(rows), 2, np.uint8),
+    )
+    plan = (FieldSpec(name="profile_plan", size=3),)
+    profiles = Profiles(plan, (1 + np.arange(200, dtype=np.int32) % 2)[:, None])
+    fields, content = catalogue()
+    fit, validation = cut(events)
+    config = replace(CONFIG, epochs=12, rate=2e-2, timed=False)
+    found = twotower.train(fields, content, fit, validation, config, 0, lambda _: None, profiles)
+    assert found.profile == plan
+    at = np.array([1e6])
+    even, odd, unknown = (
+        encode(
+            found.encoder,
+            np.array([[7]], np.int32),
+            np.full((1, 1), 2, np.uint8),
+            context(at, np.array([[code]], np.int32), plan),
+        )[0]
+        for code in (1, 2, 0)
+    )
+    of_even, of_odd = (found.vectors[start::2].mean(axis=0) for start in (0, 1))
+    assert even @ (of_even - of_odd) > unknown @ (of_even - of_odd) > odd @ (of_even - of_odd)
+    assert even @ of_even > even @ of_odd
+    assert odd @ of_odd > odd @ of_even
 
 
 def test_new_items_are_served_as_training_places_items_it_never_met(

@@ -82,7 +82,7 @@ def measure(
         asked_too[BEFORE] = client(serving.directory).ask(everybody, PAGE, DEPTH)
     others, chosen = _baselines(prepared, available, config, progress)
     scorers = {
-        TOWERS: retrieval.scorer(towers, asked),
+        TOWERS: retrieval.scorer(towers, prepared.profiles, asked),
         TOGETHER: retrieval.together(neighbours, asked, available.shape[0]),
         **others,
     }

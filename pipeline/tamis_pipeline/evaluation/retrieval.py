@@ -14,18 +14,19 @@ from tamis_pipeline.evaluation.protocols import Question
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.features import is_positive
 from tamis_server.bundles.neighbours import Neighbours
-from tamis_server.bundles.query_tower import clock, encode
+from tamis_server.bundles.profiles import Profiles
+from tamis_server.bundles.query_tower import context, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
 
-def scorer(towers: Towers, asked: Sequence[Question]) -> Scorer:
+def scorer(towers: Towers, profiles: Profiles, asked: Sequence[Question]) -> Scorer:
     """The two-tower alone: of users in ``asked``, the product of the query with every item."""
     by_user = {question.user: question for question in asked}
 
     def score(users: npt.NDArray[np.intp]) -> Float32:
-        queries = [_query(towers, by_user[user]) for user in users.tolist()]
+        queries = [_query(towers, profiles, by_user[user]) for user in users.tolist()]
         return np.asarray(np.concatenate(queries) @ towers.vectors.T, np.float32)
 
     return score
@@ -71,11 +72,13 @@ def recalls(
     }
 
 
-def _query(towers: Towers, question: Question) -> Float32:
+def _query(towers: Towers, profiles: Profiles, question: Question) -> Float32:
     length = towers.encoder["recency_bias"].shape[0]
     rows = np.full((1, length), -1, np.int32)
     kinds = np.zeros((1, length), np.uint8)
     count = min(length, question.history.shape[0])
     rows[0, :count] = question.history[::-1][:count]
     kinds[0, :count] = question.kinds[::-1][:count]
-    return encode(towers.encoder, rows, kinds, clock(np.array([question.time])))
+    known = profiles.of(np.array([question.user]))
+    about = context(np.array([question.time]), known, towers.profile)
+    return encode(towers.encoder, rows, kinds, about)

@@ -20,7 +20,7 @@ from tamis_pipeline.rankers.requests import Requests, UInt16
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles import features
 from tamis_server.bundles.neighbours import Neighbours
-from tamis_server.bundles.query_tower import clock, encode
+from tamis_server.bundles.query_tower import context, encode
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -201,7 +201,8 @@ def _blocks(
     for start in range(0, len(asked), size):
         block = asked.take(np.arange(start, min(start + size, len(asked))))
         rows, kinds, _ = _latest(block, towers.encoder["recency_bias"].shape[0])
-        yield block, encode(towers.encoder, rows, kinds, clock(block.times))
+        about = context(block.times, block.profiles, towers.profile)
+        yield block, encode(towers.encoder, rows, kinds, about)
 
 
 def joined(parts: Sequence[Exposures]) -> Exposures:
@@ -303,7 +304,13 @@ def _features(
         known = slice(begin, end)
         rows, times, kinds = past.items[known], past.times[known], past.kinds[known]
         taste, dense = features.user_features(
-            rows, times, kinds, float(now), tables.fields, tables.log_popularity
+            rows,
+            times,
+            kinds,
+            float(now),
+            tables.fields,
+            tables.log_popularity,
+            asked.profiles[row],
         )
         user_fields.append(taste)
         user_dense.append(np.concatenate([dense, queries[row]]))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tamis_pipeline.dataset import Interactions
 from tamis_server.bundles.features import is_positive
+from tamis_server.bundles.profiles import NO_PROFILES, Profiles
 
 Int32 = npt.NDArray[np.int32]
 UInt16 = npt.NDArray[np.uint16]
@@ -20,12 +21,13 @@ class Requests:
     """``past`` is sorted by user and time: users[i] did past[begin[i]:end[i]] before times[i], and
     past[begin[i]:last[i]] in all.
 
-    targets int32[n]: the item met next; outcomes uint16[n]: bit k is set where an event of kind k
-    with that item followed, now or later.
+    profiles int32[n, p]: codes, of the user; targets int32[n]: the item met next; outcomes
+    uint16[n]: bit k is set where an event of kind k with that item followed, now or later.
     """
 
     past: Interactions
     users: Int32
+    profiles: Int32
     begin: Positions
     end: Positions
     last: Positions
@@ -40,6 +42,7 @@ class Requests:
         return Requests(
             self.past,
             self.users[chosen],
+            self.profiles[chosen],
             self.begin[chosen],
             self.end[chosen],
             self.last[chosen],
@@ -61,7 +64,12 @@ class Requests:
         return replace(self, end=self.end[moment], times=self.times[moment])
 
 
-def requests(past: Interactions, asked: Interactions, ordered: bool = True) -> Requests:
+def requests(
+    past: Interactions,
+    asked: Interactions,
+    ordered: bool = True,
+    profiles: Profiles = NO_PROFILES,
+) -> Requests:
     """A request before the first positive of ``asked`` with each item, by user and time.
 
     What is known then are the events of ``past`` that are earlier, so that nothing leaks from
@@ -85,7 +93,8 @@ def requests(past: Interactions, asked: Interactions, ordered: bool = True) -> R
         latest = past.times[np.maximum(end - 1, 0)]
         times = np.where(end > begin, np.maximum(wanted.times, latest), wanted.times)
         until = np.full(len(wanted), np.inf)
-    found = Requests(past, wanted.users, begin, end, last, times, wanted.items, outcomes)
+    known_of = profiles.of(wanted.users)
+    found = Requests(past, wanted.users, known_of, begin, end, last, times, wanted.items, outcomes)
     return found.take(np.flatnonzero(~_met(before, wanted, until)))
 
 
@@ -108,15 +117,17 @@ def _among(events: Interactions, others: Interactions) -> npt.NDArray[np.bool_]:
     return found
 
 
-def standing(past: Interactions, users: int, time: float) -> Requests:
+def standing(past: Interactions, profiles: Int32, time: float) -> Requests:
     """One request of each user 0, 1, … at ``time`` (Unix seconds), of which nobody knows what came
-    of it: targets are -1. Known is what of ``past`` is not later."""
+    of it: targets are -1. Known is what of ``past`` is not later, and profiles int32[users, p]."""
+    users = profiles.shape[0]
     past = past.take(past.times <= time)
     past = past.take(np.lexsort((past.times, past.users)))
     bounds = np.searchsorted(past.users, np.arange(users + 1))
     return Requests(
         past,
         np.arange(users, dtype=np.int32),
+        profiles,
         bounds[:-1],
         bounds[1:],
         bounds[1:],

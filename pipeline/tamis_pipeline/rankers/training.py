@@ -30,6 +30,7 @@ from tamis_pipeline.rankers.requests import requests
 from tamis_pipeline.rankers.simple import Simple, simple
 from tamis_pipeline.twotower import Towers
 from tamis_server.bundles.manifest import Objective
+from tamis_server.bundles.profiles import Profiles
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -96,6 +97,7 @@ class Lessons:
 def lessons(
     past: Interactions,
     asked: Interactions,
+    profiles: Profiles,
     tables: ItemTables,
     towers: Towers,
     config: ExposureConfig,
@@ -106,7 +108,7 @@ def lessons(
     the requests is kept aside, ``config.lists`` at most. ordered: see ``requests``. Raises
     DatasetRejected where there is nothing to learn from."""
     rng = np.random.default_rng(seed)
-    moments = requests(past, asked, ordered).looking_ahead(rng)
+    moments = requests(past, asked, ordered, profiles).looking_ahead(rng)
     # set aside are all users' first, then all their second: each counts alike, as in evaluation
     order = rng.permutation(len(moments))
     order = order[np.argsort(_turns(moments.users[order]), kind="stable")]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.directory import replacing
-from tamis_pipeline.histories import histories
+from tamis_pipeline.histories import histories, profiles_of
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.rankers import training
 from tamis_pipeline.rankers.deepfm import DeepFM, DeepFMConfig
@@ -70,7 +70,7 @@ class Scorer:
         self._weights = weights / weights.sum()
 
     def __call__(self, users: pa.Table) -> pa.Table:
-        asked = standing(histories(users), users.num_rows, self._time)
+        asked = standing(histories(users), profiles_of(users), self._time)
         lists = offered(asked, self._tables, self._towers, _CANDIDATES, self._available)
         logits = training.predict(self._model, self._params, self._items, lists)
         scores = (1.0 / (1.0 + np.exp(-logits)) @ self._weights).astype(np.float32)

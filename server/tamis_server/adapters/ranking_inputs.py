@@ -43,6 +43,7 @@ class RankingInputs:
         self._history = history
         self._log_popularity = log_popularity
         self._no_query = np.zeros(bundle.manifest.dim, np.float32)
+        self._no_profile = np.zeros(len(bundle.manifest.features.profile_fields), np.int32)
 
     @property
     def by_row(self) -> bool:
@@ -77,6 +78,7 @@ class RankingInputs:
             ctx.now,
             self._bundle.item_fields,
             self._log_popularity,
+            self._no_profile if ctx.profile is None else ctx.profile,
         )
         query = self._no_query if ctx.query is None else ctx.query
         return fields, np.concatenate([dense, query])

@@ -25,6 +25,7 @@ DAY = 86_400.0
 USER_DENSE = ("log_events", "log_days_since_last", "recent_popularity", "positive_rate")
 ITEM_DENSE = ("log_popularity", "log_age_days")
 CROSS = ("affinity", "last_item_similarity", "recent_similarity", "co_affinity")
+_NO_PROFILE: Int32 = np.empty(0, np.int32)
 _POSITIVE = np.array([0, 1, 1, 1, 1, 1, 0, 0, 0], np.bool_)  # by EventKind
 
 
@@ -33,15 +34,18 @@ def is_positive(kinds: UInt8) -> npt.NDArray[np.bool_]:
     return _POSITIVE[kinds]
 
 
-def user_field_specs(item_fields: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:
-    """The user's fields: top and last value of each item field, activity, hour and weekday."""
+def user_field_specs(
+    item_fields: tuple[FieldSpec, ...], profile: tuple[FieldSpec, ...] = ()
+) -> tuple[FieldSpec, ...]:
+    """The user's fields: top and last value of each item field, activity, hour and weekday, and
+    those of the ``profile``."""
     taste = [
         FieldSpec(name=f"{which}_{field.name}", size=field.size)
         for which in ("top", "last")
         for field in item_fields
     ]
     rest = [("activity", 14), ("hour", 25), ("weekday", 8)]
-    return (*taste, *(FieldSpec(name=name, size=size) for name, size in rest))
+    return (*taste, *(FieldSpec(name=name, size=size) for name, size in rest), *profile)
 
 
 def log_popularity(popularity: Float32, most: float | None = None) -> Float32:
@@ -75,20 +79,24 @@ def user_features(
     now: float,
     item_fields: Int32,
     log_popularity: Float32,
+    profile: Int32 = _NO_PROFILE,
 ) -> tuple[Int32, Float32]:
-    """Fields int32[2 * item fields + 3] and dense float32[len(USER_DENSE)] of one user at ``now``.
+    """Fields int32[2 * item fields + 3 + p] and dense float32[len(USER_DENSE)] of one user at
+    ``now``.
 
     rows int32[L], times float64[L] and kinds uint8[L]: the user's events before ``now``, oldest
     first, of which the last LONGEST count; item_fields int32[items, fields]; log_popularity
-    float32[items].
+    float32[items]; profile int32[p], its codes.
     """
     rows, times, kinds = rows[-LONGEST:], times[-LONGEST:], kinds[-LONGEST:]
     when = int(now)
     clock = (1 + (when // 3600) % 24, 1 + (when // 86_400 + 3) % 7)  # UTC; 1970-01-01: Thursday
     width = item_fields.shape[1]
-    fields = np.zeros(2 * width + 3, np.int32)
+    known = 2 * width + 3  # and what comes behind, of the profile
+    fields = np.zeros(known + profile.shape[0], np.int32)
+    fields[known:] = profile
     dense = np.zeros(len(USER_DENSE), np.float32)
-    fields[2 * width :] = (min(int(rows.shape[0]).bit_length(), 13), *clock)
+    fields[2 * width : known] = (min(int(rows.shape[0]).bit_length(), 13), *clock)
     if rows.shape[0] == 0:
         return fields, dense
     positive = is_positive(kinds)

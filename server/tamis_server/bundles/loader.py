@@ -19,6 +19,7 @@ from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.archive import mapped
 from tamis_server.bundles.ids import in_one_piece
 from tamis_server.bundles.neighbours import Neighbours
+from tamis_server.bundles.profiles import NO_PROFILES, Profiles
 from tamis_server.domain.errors import BundleRejected
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -57,6 +58,7 @@ class Bundle:
     encoder: Arrays
     ranker: Arrays
     content: Content | None = None
+    profiles: Profiles = NO_PROFILES
     item_tower: Arrays | None = None
     neighbours: Neighbours = Neighbours.none()  # noqa: RUF009 frozen
 
@@ -103,6 +105,7 @@ def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
         encoder = pool.submit(_encoder, directory, manifest, spare)
         items = pool.submit(_table, directory, fmt.ITEMS, manifest.items, "item_id", threads > 1)
         neighbours = pool.submit(_neighbours, directory, manifest, spare)
+        users = _table(directory, fmt.USERS, manifest.users, "user_id")
         features = pool.submit(_features, directory, manifest, spare)
         content = pool.submit(_content, directory, manifest, spare)
         vectors, index = indexed.result()
@@ -112,7 +115,8 @@ def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
             manifest=manifest,
             rows=manifest.items + spare,
             items=items.result(),
-            users=_table(directory, fmt.USERS, manifest.users, "user_id"),
+            users=users,
+            profiles=_profiles(users, manifest.features.profile_fields),
             vectors=vectors,
             index=index,
             item_fields=item_fields,
@@ -127,6 +131,25 @@ def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
     _check_attributes(bundle)
     _check_pairing(bundle)
     return bundle
+
+
+def _profiles(users: pa.Table, fields: tuple[fmt.FieldSpec, ...]) -> Profiles:
+    """Of the users' table. Raises BundleRejected."""
+    if not fields:
+        return NO_PROFILES
+    if "profile" not in users.column_names:
+        raise BundleRejected(fmt.USERS, "lacks the column profile")
+    lists = users.column("profile").combine_chunks()
+    lengths = lists.value_lengths()
+    if lengths.null_count or (lengths.to_numpy() != len(fields)).any():
+        raise BundleRejected(fmt.USERS, f"profile: not {len(fields)} codes in every row")
+    codes = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(fields))
+    sizes = np.array([field.size for field in fields])
+    outside = np.flatnonzero(~((codes >= 0) & (codes < sizes)).all(axis=0))
+    if outside.shape[0]:
+        field = fields[outside[0]]
+        raise BundleRejected(fmt.USERS, f"profile: {field.name} outside 0..{field.size - 1}")
+    return Profiles(fields, np.ascontiguousarray(codes, np.int32))
 
 
 def _indexed(

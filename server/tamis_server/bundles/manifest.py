@@ -13,7 +13,8 @@ popularity.npy      float32[items], decayed training count; 0 = never met
 encoder.npz         the query encoder's weights (see ``ENCODER_ARRAYS``)
 ranker.npz          the DeepFM's weights (see ``RANKER_ARRAYS``)
 users.parquet       user_id: string; rows: list<int32>, times: list<float64>, kinds: list<uint8>,
-                    oldest first: the histories known at build time, the seed of an empty store
+                    oldest first: the histories known at build time, the seed of an empty store.
+                    profile: list<int32>, codes of ``features.profile_fields``, where there are any
 evaluation.json     what the pipeline measured
 ==================  ================================================================================
 
@@ -112,7 +113,7 @@ ENCODER_ARRAYS = (
     "kind_bias",  # [9, h], by EventKind, added to the attention's logits
     "recency_bias",  # [l, h], 0 for the latest event, added too
     "kind_weight",  # [9], what an event of a kind counts
-    "context_table",  # [s, e]
+    "context_table",  # [s, e], ``query_tower.context_slots``
     "w_context",  # [e, hidden]
     "skip",  # [h * e, d]
     "w1",  # [h * e, hidden]
@@ -167,13 +168,15 @@ class FieldSpec(_Strict):
 
 class FeatureSchema(_Strict):
     """The ranker's inputs, in order. Dense user input ends with the query vector, dense item
-    input with the item vector (``dim`` each); the names list what comes before."""
+    input with the item vector (``dim`` each); the names list what comes before. profile_fields:
+    what is known of users by themselves; the last of the user_fields."""
 
     user_fields: tuple[FieldSpec, ...]
     item_fields: tuple[FieldSpec, ...]
     user_dense: tuple[str, ...]
     item_dense: tuple[str, ...]
     cross: tuple[str, ...]
+    profile_fields: tuple[FieldSpec, ...] = ()
 
 
 EventName = Literal["view", "click", "add_to_cart", "purchase", "like", "dislike", "hide"]

@@ -7,11 +7,13 @@ from use it. Training's own (``tamis_pipeline.towers``) and the kernel that serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from tamis_server.bundles.manifest import FieldSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -21,6 +23,23 @@ UInt8 = npt.NDArray[np.uint8]
 HEARD = np.array([0, 1, 1, 1, 1, 1, 1, 0, 1], np.bool_)  # by EventKind: all but impressions
 HOURS, WEEKDAYS = 25, 8  # 0: not known
 Seconds = TypeVar("Seconds", int, npt.NDArray[np.int64])
+
+
+def context_slots(profile: Sequence[FieldSpec]) -> int:
+    """How many rows ``context_table`` has: hours, weekdays, and the codes of each profile field."""
+    return HOURS + WEEKDAYS + sum(field.size for field in profile)
+
+
+def profile_offsets(profile: Sequence[FieldSpec]) -> Int32:
+    """int32[p]: the slot of each profile field's code 0."""
+    sizes = [HOURS + WEEKDAYS, *(field.size for field in profile)]
+    return np.cumsum(sizes[:-1], dtype=np.int32)
+
+
+def context(times: Float64, profiles: Int32, profile: Sequence[FieldSpec]) -> Int32:
+    """int32[n, 2 + p], slots of ``context_table``: of ``clock``, then of profiles int32[n, p],
+    codes of the fields ``profile``."""
+    return np.concatenate([clock(times), profiles + profile_offsets(profile)], axis=1)
 
 
 def clock(times: Float64) -> Int32:
@@ -45,7 +64,7 @@ def encode(
     """Query vectors float32[n, d], unit length; zero where the history says nothing.
 
     encoder: ``manifest.ENCODER_ARRAYS``; rows int32[n, l], latest first, -1 where there is none;
-    kinds uint8[n, l]; context int32[n, s]: slots of ``context_table``, as ``clock`` gives.
+    kinds uint8[n, l]; context int32[n, s]: slots of ``context_table``, as ``context`` gives.
     """
     length = encoder["recency_bias"].shape[0]
     rows, kinds = rows[:, :length], kinds[:, :length]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis_server.bundles.manifest import FieldSpec
+from tamis_server.bundles.profiles import NO_PROFILES, Profiles
 
 Int32 = npt.NDArray[np.int32]
 _FNV = (2166136261, 16777619)  # FNV-1a: the same on every machine, unlike hash()
@@ -67,9 +68,10 @@ class AttributeCodes(_Strict):
 
 class Vocabulary(_Strict):
     """attributes in the order of their fields; texts are hashed into ``word_buckets`` buckets, the
-    first ``words`` different ones of title and text."""
+    first ``words`` different ones of title and text; profile: the attributes of users."""
 
     attributes: tuple[AttributeCodes, ...]
+    profile: tuple[AttributeCodes, ...] = ()
     word_buckets: int = Field(ge=1)
     words: int = Field(ge=1)
 
@@ -78,6 +80,17 @@ class Vocabulary(_Strict):
         """The item fields; one that says nothing where items have no attributes."""
         found = tuple(spec for attribute in self.attributes for spec in attribute.specs)
         return found or (FieldSpec(name="any", size=2),)
+
+    def profiles(self, columns: Mapping[str, Sequence[Any]], users: int) -> Profiles:
+        """What is known of users, from a column of values an attribute."""
+        fields = tuple(
+            FieldSpec(name=f"profile_{spec.name}", size=spec.size)
+            for attribute in self.profile
+            for spec in attribute.specs
+        )
+        missing = [None] * users
+        parts = [each.codes(columns.get(each.attribute, missing)) for each in self.profile]
+        return Profiles(fields, np.concatenate(parts, axis=1)) if parts else NO_PROFILES
 
     def fields(self, columns: Mapping[str, Sequence[Any]], items: int) -> Int32:
         """int32[items, fields] from a column of values an attribute."""

@@ -86,6 +86,14 @@ class UserState:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownUser:
+    """What a bundle knows of a user: the state as of then, and the profile int32[p], as codes."""
+
+    state: UserState
+    profile: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """The part of a user's past that the bundle being served knows, oldest first."""
 
@@ -142,7 +150,8 @@ class RequestContext:
     The last block is filled in by preparations; a stage that needs one of them and finds it
     missing works without it (a cold user has no query vector). ``query`` float32[d] is of the user,
     ``sought_vector`` float32[c] of what is searched for. ``met``: a bit for each row that the
-    user surely met, uint64[ceil(rows / 64)]. ``variant``: of the experiment; "": none runs.
+    user surely met, uint64[ceil(rows / 64)]. ``profile``: of the user, None where the bundle does
+    not know it. ``variant``: of the experiment; "": none runs.
     """
 
     request_id: str
@@ -163,6 +172,7 @@ class RequestContext:
 
     state: UserState = field(default_factory=UserState)
     history: History = field(default_factory=History)
+    profile: npt.NDArray[np.int32] | None = None
     query: Vectors | None = None
     sought_vector: Vectors | None = None
     met: Bits | None = None

@@ -26,6 +26,7 @@ from tamis_server.domain.context import (
     Depiction,
     Eligible,
     History,
+    KnownUser,
     Predicate,
     RequestContext,
     UserState,
@@ -83,8 +84,8 @@ class ItemActivity(Protocol):
 class Histories(Protocol):
     """What the bundle being served knows of users."""
 
-    def of(self, user_id: str, now: float) -> UserState | None:
-        """The state as of the bundle; None for a user it does not know."""
+    def of(self, user_id: str, now: float) -> KnownUser | None:
+        """None for a user it does not know."""
 
 
 class EventLog(Protocol):

@@ -30,7 +30,7 @@ class UserHistory:
         known = self.histories.of(ctx.user_id, ctx.now) if ctx.user_id else None
         if known is None:
             return ctx
-        return _knowing(ctx, known, self.catalogue)
+        return _knowing(ctx, known.state, self.catalogue).knowing(profile=known.profile)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class Ranking:
                 f"the ranker gave {scores.dtype}{scores.shape} for {len(batch)} candidates"
             )
         finite = np.isfinite(scores)
-        sunk = int(finite.shape[0] - finite.sum())
+        sunk = finite.shape[0] - np.count_nonzero(finite)
         if sunk:
             scores = np.where(finite, scores, np.float32(-np.inf))
         return replace(batch, scores=scores, counts={"not_finite": sunk} if sunk else {})

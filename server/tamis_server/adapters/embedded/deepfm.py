@@ -47,6 +47,7 @@ class NativeDeepFM:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(self._fill, parts))
         self._no_query = np.zeros(bundle.manifest.dim, np.float32)
+        self._no_profile = np.zeros(len(bundle.manifest.features.profile_fields), np.int32)
 
     def refresh(self, rows: Rows) -> None:
         """The bundle's tables say something new of these items."""
@@ -68,6 +69,7 @@ class NativeDeepFM:
             ctx.now,
             self._item_fields,
             self.log_popularity,
+            self._no_profile if ctx.profile is None else ctx.profile,
         )
         query = self._no_query if ctx.query is None else ctx.query
         probabilities = self._model.score(
@@ -125,7 +127,8 @@ def _check(bundle: Bundle) -> None:
     }.items():
         if weights[name].shape != shape:
             raise BundleRejected(fmt.RANKER, f"{name} is {weights[name].shape} where {shape} fits")
-    if schema.user_fields != features.user_field_specs(schema.item_fields):
+    served = features.user_field_specs(schema.item_fields, schema.profile_fields)
+    if schema.user_fields != served:
         raise BundleRejected(
             fmt.MANIFEST, "features.user_fields are not those this server computes"
         )

@@ -7,7 +7,7 @@ import numpy as np
 from tamis_kernels import QueryTower
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.loader import Bundle
-from tamis_server.bundles.query_tower import HEARD, HOURS, WEEKDAYS, clock_at
+from tamis_server.bundles.query_tower import HEARD, clock_at, context_slots, profile_offsets
 from tamis_server.domain.candidates import Vectors
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import BundleRejected
@@ -28,13 +28,14 @@ class AttentiveQueryEncoder:
         if table.shape != (bundle.rows, e):
             reason = f"history_table is {table.shape} where {(bundle.rows, e)} fits"
             raise BundleRejected(fmt.ENCODER, reason)
+        profile = bundle.manifest.features.profile_fields
         hidden, heads = encoder["b1"].shape[-1], encoder["seeds"].shape[-1]
         for name, shape in {
             "seeds": (e, heads),
             "kind_bias": (HEARD.shape[0], heads),
             "recency_bias": (encoder["recency_bias"].shape[0], heads),
             "kind_weight": (HEARD.shape[0],),
-            "context_table": (HOURS + WEEKDAYS, e),
+            "context_table": (context_slots(profile), e),
             "w_context": (e, hidden),
             "skip": (heads * e, d),
             "w1": (heads * e, hidden),
@@ -45,6 +46,7 @@ class AttentiveQueryEncoder:
             if encoder[name].shape != shape:
                 reason = f"{name} is {encoder[name].shape} where {shape} fits"
                 raise BundleRejected(fmt.ENCODER, reason)
+        self._unknown = profile_offsets(profile)  # the slots of codes 0
         self._tower = QueryTower(table, **encoder, heard=HEARD)
 
     async def encode(self, ctx: RequestContext) -> Vectors | None:
@@ -52,5 +54,9 @@ class AttentiveQueryEncoder:
         history = ctx.history
         if not history.rows.shape[0]:
             return None
-        query = self._tower.encode(history.rows, history.kinds, clock_at(ctx.now))
+        context = clock_at(ctx.now)
+        if self._unknown.shape[0]:
+            about = self._unknown if ctx.profile is None else self._unknown + ctx.profile
+            context = np.concatenate([context, about])
+        query = self._tower.encode(history.rows, history.kinds, context)
         return query if query.any() else None

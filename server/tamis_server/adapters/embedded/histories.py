@@ -8,7 +8,7 @@ from tamis_kernels import KeyIndex
 from tamis_server.bundles.ids import Ids, item_keys
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Keys
-from tamis_server.domain.context import UserState
+from tamis_server.domain.context import KnownUser, UserState
 from tamis_server.domain.seen import SeenPolicy
 
 
@@ -21,6 +21,7 @@ class BundleHistories:
         self._ids = Ids(users.column("user_id"))
         self._position = KeyIndex(self._ids.keys())
         self._keys = keys
+        self._profiles = bundle.profiles.of(np.arange(users.num_rows))
         self._windows = policy.windows()
         self._columns = {}
         for name, dtype in (("rows", np.int32), ("times", np.float64), ("kinds", np.uint8)):
@@ -28,8 +29,8 @@ class BundleHistories:
             self._columns[name] = lists.values.to_numpy().astype(dtype, copy=False)
             self._offsets = lists.offsets.to_numpy()
 
-    def of(self, user_id: str, now: float) -> UserState | None:
-        """The state of a user as of the bundle; None for a user it does not know."""
+    def of(self, user_id: str, now: float) -> KnownUser | None:
+        """The user as of the bundle; None for one it does not know."""
         position = self._position.find(item_keys([user_id])).item()
         if position < 0 or self._ids.at(position) != user_id:
             return None
@@ -37,4 +38,5 @@ class BundleHistories:
         times, kinds = self._columns["times"][own], self._columns["kinds"][own]
         keys = self._keys[self._columns["rows"][own]]
         met = times >= now - self._windows[kinds]  # False for kinds that are not remembered: NaN
-        return UserState(keys=keys, times=times, kinds=kinds, exact=keys[met])
+        state = UserState(keys=keys, times=times, kinds=kinds, exact=keys[met])
+        return KnownUser(state, self._profiles[position])
