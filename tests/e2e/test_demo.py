@@ -116,7 +116,8 @@ def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
     assert "max_history = 77" in read
 
 
-def test_an_address_in_use_is_one_clear_line(shop: Path) -> None:
+def test_an_address_in_use_is_one_clear_line(shop: Path, tmp_path: Path) -> None:
     with server_process(shop) as server:
-        arguments = ("serve", "--bundle", str(shop), "--listen", server.target)
+        state = f"state.url=lmdb://{tmp_path / 'state'}"
+        arguments = ("serve", "--bundle", str(shop), "--listen", server.target, "--set", state)
         assert "can't listen on" in tamis(*arguments, status=2).stderr
