@@ -41,6 +41,7 @@ class FactorisedDeepFM:
     def __init__(
         self, weights: Weights, schema: FeatureSchema, rows: int, precision: Precision = "f32"
     ) -> None:
+        weights = _reaching(weights)
         b1 = weights["b1"].astype(np.float32)  # the user's part has it
         self._user = _Side(weights, "user", [field.size for field in schema.user_fields], b1)
         self._item = _Side(weights, "item", [field.size for field in schema.item_fields], 0 * b1)
@@ -79,6 +80,27 @@ class FactorisedDeepFM:
             rows,
             np.ascontiguousarray(cross, np.float32),
         )
+
+
+def _reaching(weights: Weights) -> Weights:
+    """Without the hidden units that no output hears of: the same function for less.
+
+    None of them is heard where learning kept the order that it began with, which is the linear
+    part's alone.
+    """
+    third = np.flatnonzero(weights["w_out"].any(axis=0))
+    second = np.flatnonzero(weights["w3"][:, third].any(axis=1))
+    first = np.flatnonzero(weights["w2"][:, second].any(axis=1))
+    return {
+        **weights,
+        **{name: weights[name][:, first] for name in ("w1_user", "w1_item", "w1_cross")},
+        "b1": weights["b1"][first],
+        "w2": weights["w2"][np.ix_(first, second)],
+        "b2": weights["b2"][second],
+        "w3": weights["w3"][np.ix_(second, third)],
+        "b3": weights["b3"][third],
+        "w_out": weights["w_out"][:, third],
+    }
 
 
 class _Side:
