@@ -12,7 +12,7 @@ using Unlocked = py::gil_scoped_release;
 class BoundKeyIndex {
 public:
     explicit BoundKeyIndex(py::handle keys)
-        : keys_("keys", keys, 1), index_(keys_.data(), checked_size()) {}
+        : keys_("keys", keys, 1), index_(indexed(checked_size())) {}
 
     std::size_t distinct() const { return index_.distinct(); }
 
@@ -26,6 +26,12 @@ public:
     }
 
 private:
+    // Of a million keys it takes tens of milliseconds, in which others get on.
+    KeyIndex indexed(std::size_t size) const {
+        const Unlocked unlocked;
+        return KeyIndex(keys_.data(), size);
+    }
+
     std::size_t checked_size() const {
         if (keys_.size() > std::size_t{1} << 30)
             throw py::value_error("keys: at most 2^30 are allowed, got " +
