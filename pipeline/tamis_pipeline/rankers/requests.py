@@ -21,8 +21,8 @@ class Requests:
     """``past`` is sorted by user and time: users[i] did past[begin[i]:end[i]] before times[i], and
     past[begin[i]:last[i]] in all.
 
-    profiles int32[n, p]: codes, of the user; targets int32[n]: the item met next; outcomes
-    uint16[n]: bit k is set where an event of kind k with that item followed, now or later.
+    profiles int32[n, p]: codes, of the user; targets int32[n]: an item met then or later; outcomes
+    uint16[n]: bit k is set where an event of kind k with that item followed.
     """
 
     past: Interactions
@@ -54,8 +54,8 @@ class Requests:
     def looking_ahead(self, rng: np.random.Generator) -> Requests:
         """Each at a moment drawn among its own and those of its user's requests before it.
 
-        An answer shall hold what the user takes to from then on, not only what comes next: that
-        goes with what came last more than the rest does. These are sorted by user and time.
+        An answer shall hold what the user takes to from then on, not only what comes next, which
+        resembles what came last more than the rest does. These are sorted by user and time.
         """
         _, first, user = np.unique(self.users, return_index=True, return_inverse=True)
         earliest = first[user]
