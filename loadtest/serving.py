@@ -44,19 +44,26 @@ class Server:
 
     def rss_mb(self) -> float:
         """Resident memory of all of them; pages that they share count for each."""
-        return self._memory_mb("status", "VmRSS")
+        return self._memory_mb("Rss")
 
     def pss_mb(self) -> float:
         """Resident memory of all of them; pages that they share count once."""
-        return self._memory_mb("smaps_rollup", "Pss")
+        return self._memory_mb("Pss")
 
-    def _memory_mb(self, file: str, field: str) -> float:
+    def anonymous_mb(self) -> float:
+        """``pss_mb`` without pages of files, which the system takes back when it needs them: those
+        of the embedded store grow with what it keeps."""
+        return self._memory_mb("Pss_Anon")
+
+    def _memory_mb(self, field: str) -> float:
         total = 0
         for pid in self.processes():
-            with suppress(OSError):
-                text = Path(f"/proc/{pid}/{file}").read_text()
+            with suppress(OSError):  # it is gone
+                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
                 found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
-                total += int(found[1]) if found else 0
+                if found is None:
+                    raise RuntimeError(f"/proc/{pid}/smaps_rollup: no {field} (Linux 5.3 has it)")
+                total += int(found[1])
         return total / 1024
 
     def descriptors(self) -> int:

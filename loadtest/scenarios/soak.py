@@ -68,7 +68,7 @@ def _checks(answers: Answers, disturbed: Disturbances, seen: Watched) -> dict[st
         "; ".join([happened, *disturbed.failed]): not disturbed.failed and disturbed.swaps > 0,
     }
     for name, unit, values in (
-        ("memory", "MiB", seen.memory_mb),
+        ("memory", "MiB", seen.anonymous_mb),
         ("descriptors", "open", seen.descriptors),
     ):
         slope = growth(seen.at_s, values, disturbed.restarted_at_s)

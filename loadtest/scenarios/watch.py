@@ -19,10 +19,11 @@ _LEAST_SAMPLES = 20
 
 @dataclass
 class Watched:
-    """Samples: seconds since the begin, memory in MiB, open descriptors."""
+    """Samples: seconds since the begin, MiB of memory and of what is no file's, open descriptors."""
 
     at_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
+    anonymous_mb: list[float] = field(default_factory=list)
     descriptors: list[float] = field(default_factory=list)
 
     def series(self) -> list[Series]:
@@ -30,6 +31,7 @@ class Watched:
             Series(plot=plot, name=name, unit=unit, at_s=tuple(self.at_s), values=tuple(values))
             for plot, name, unit, values in (
                 ("Memory", "all processes", "MiB", self.memory_mb),
+                ("Memory", "without pages of files", "MiB", self.anonymous_mb),
                 ("Descriptors", "all processes", "open", self.descriptors),
             )
         ]
@@ -44,6 +46,7 @@ def watching(under: Server, every_s: float) -> Iterator[Watched]:
         while True:
             seen.at_s.append(round(time.perf_counter() - begin, 3))
             seen.memory_mb.append(round(under.pss_mb(), 3))
+            seen.anonymous_mb.append(round(under.anonymous_mb(), 3))
             seen.descriptors.append(under.descriptors())
             if over.wait(every_s):
                 return
