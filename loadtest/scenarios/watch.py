@@ -19,7 +19,7 @@ _LEAST_SAMPLES = 20
 
 @dataclass
 class Watched:
-    """Samples: seconds since the begin, MiB of memory and of what is no file's, open descriptors."""
+    """Samples: seconds since the begin, MiB of memory, and what of it is no file, descriptors."""
 
     at_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
