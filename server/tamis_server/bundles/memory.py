@@ -7,17 +7,6 @@ import gc
 
 import pyarrow as pa
 
-_M_ARENA_MAX = -8  # of glibc's <malloc.h>
-
-
-def one_arena() -> None:
-    """The C library allocates for all threads in one place from now on (glibc; elsewhere as it
-    does). In its default of several arenas each thread that loads a bundle leaves holes in another
-    one, and a process grows with every swap; requests are answered as fast by one."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
-
 
 def keep() -> None:
     """Python's collector never looks again at what there is now: looking takes 0.1 s, and writes to

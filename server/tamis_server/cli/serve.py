@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from tamis_server.app import serve as run_server
-from tamis_server.bundles.memory import one_arena
 from tamis_server.observability import logging
 from tamis_server.settings import Settings, load_settings
 from tamis_server.stores import redacted
@@ -40,7 +39,6 @@ def serve(
         override = [*(override or ()), f"server.workers={workers}"]
     settings = effective(config, bundle, listen, override)
     logging.configure(settings.log.level)
-    one_arena()
     if settings.server.workers > 1:
         supervise(settings)
     else:

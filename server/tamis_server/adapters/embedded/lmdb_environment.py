@@ -262,7 +262,6 @@ def _check_file(directory: Path) -> None:
         raise StateRejected(str(directory), "is not a directory")
     path = directory / _DATA
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             pages = file.read(2 * 4096)
     except FileNotFoundError:
@@ -285,6 +284,8 @@ def _check_file(directory: Path) -> None:
         for meta in metas
     )[1]
     needed = (last + 1) * page_size
+    # after the pages that say it: others may be writing, and a commit makes the file longer first
+    size = path.stat().st_size
     if size < needed:
         raise StateRejected(
             str(path), f"is truncated: {size} bytes where {needed} are in use; restore a copy"
