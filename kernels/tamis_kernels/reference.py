@@ -21,6 +21,7 @@ from tamis_kernels.reference_lookups import KeyIndex as KeyIndex  # noqa: PLC041
 from tamis_kernels.reference_lookups import bits_of as bits_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import best_of as best_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0414
+from tamis_kernels.reference_products import inner_products
 from tamis_kernels.reference_records import append_events as append_events  # noqa: PLC0414
 from tamis_kernels.reference_records import append_keys as append_keys  # noqa: PLC0414
 from tamis_kernels.reference_records import insert_keys as insert_keys  # noqa: PLC0414
@@ -90,9 +91,7 @@ def dot_rows(
     check("queries", queries, np.float32, 2)
     check_length("queries", queries, vectors.shape[1], axis=1)
     check_rows(rows, len(vectors))
-    # einsum rather than a BLAS product: equal rows then give equal sums wherever they stand
-    products: NDArray[np.float32] = np.einsum("md,qd->mq", vectors[rows], queries)
-    return products
+    return inner_products(vectors[rows], queries)
 
 
 def scan(
@@ -155,7 +154,7 @@ def mmr(
         picked.append(int(best))
         left = left[left != best]
         with np.errstate(invalid="ignore"):
-            similarity = np.einsum("md,d->m", candidates, candidates[best])
+            similarity = inner_products(candidates, candidates[[best]])[:, 0]
             np.maximum(nearest, np.where(np.isnan(similarity), 0, similarity), out=nearest)
             objective = weight * relevance - penalty * nearest
     return np.array(picked, dtype=np.int32)
@@ -173,7 +172,7 @@ def dpp(
 ) -> NDArray[np.int32]:
     _check_slate(vectors, rows, relevance, k, trade_off)
     with np.errstate(invalid="ignore"):
-        products = np.einsum("md,nd->mn", vectors[rows], vectors[rows])
+        products = inner_products(vectors[rows], vectors[rows])
     similarity = (1 + np.where(np.isnan(products), 0, products).astype(np.float32)) / 2
     variance = np.diagonal(similarity).copy()
     shares = np.zeros((min(k, len(rows)), len(rows)), np.float32)

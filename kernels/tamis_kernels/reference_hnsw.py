@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_bits, check_k, check_length
 from tamis_kernels.reference_graph_file import MAGIC, StoredGraph
+from tamis_kernels.reference_products import inner_products
 
 _HEADER = np.dtype(
     [
@@ -267,8 +268,7 @@ class HnswGraph:
         scores: NDArray[np.float32],
     ) -> None:
         """As many of ``found`` as fit into rows and scores."""
-        # einsum rather than a BLAS product: equal rows give equal sums wherever they stand
-        products = np.einsum("md,d->m", self._vectors[found], query)
+        products = inner_products(self._vectors[found], query[None])[:, 0]
         best = np.lexsort((found, -products))[: len(rows)]  # NaN last
         rows[: len(best)] = found[best]
         scores[: len(best)] = products[best]

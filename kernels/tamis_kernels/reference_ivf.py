@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_bits, check_k, check_length, check_rows
 from tamis_kernels.reference_hnsw import codes_of, query_codes
+from tamis_kernels.reference_products import inner_products
 
 
 class IvfIndex:
@@ -72,8 +73,7 @@ class IvfIndex:
             at = at[allowed[at]]
             nearest = np.lexsort((self._rows[at], -(self._codes[at] @ codes)))
             found = self._rows[at[nearest[: k + k // 8 + 16]]]
-            # einsum rather than a BLAS product: equal rows give equal sums wherever they stand
-            products = np.einsum("md,d->m", self._vectors[found], query)
+            products = inner_products(self._vectors[found], query[None])[:, 0]
             best = np.lexsort((found, -products))[:k]  # NaN last
             rows[q, : len(best)] = found[best]
             scores[q, : len(best)] = products[best]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_length, check_rows
+from tamis_kernels.reference_products import inner_products
 
 
 def _affinity_sums(
@@ -100,5 +101,5 @@ def cross_features(
         probes[2] = vectors[last].mean(axis=0)
     history, asked = (taken, rows) if learnt_as is None else (learnt_as[taken], learnt_as[rows])
     weighed = affinities(near_rows, near_weights, history, asked)
-    products = np.einsum("md,qd->mq", vectors[rows], probes)
+    products = inner_products(vectors[rows], probes)
     return np.concatenate([products, weighed[:, None]], axis=1)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
 
 import tamis_kernels
 from support.kernel_arrays import LENGTHS, rows_of, small_integers, unaligned
 from tamis_kernels import dot_rows, dpp, mmr
+from tamis_kernels.reference_products import inner_products
 
 
 def naive_mmr(
@@ -47,6 +49,14 @@ def test_dot_rows_gives_the_inner_products(dims: int, length: int) -> None:
     np.testing.assert_allclose(products, expected, rtol=1e-5, atol=1e-5)
     again = dot_rows(unaligned(vectors), unaligned(rows), unaligned(queries))
     assert (again == products).all()
+
+
+def test_vectors_without_dimensions_have_no_product_whatever_lies_where_they_are() -> None:
+    rows = as_strided(np.full(2, np.nan, np.float32), shape=(2, 0), strides=(0, 0))
+    queries = as_strided(np.ones(2, np.float32), shape=(2, 0), strides=(4, 4))
+    assert np.isnan(np.einsum("md,qd->mq", rows, queries)).all()  # why inner_products is there
+    np.testing.assert_array_equal(inner_products(rows, queries), np.zeros((2, 2)))
+    np.testing.assert_array_equal(dot_rows(rows, np.array([1, 0], np.int32), queries), 0)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
