@@ -53,7 +53,7 @@ class Server:
     def anonymous_mb(self) -> float:
         """``pss_mb`` without pages of files, which the system takes back when it needs them: those
         of the embedded store grow with what it keeps."""
-        return self._memory_mb("Pss_Anon")
+        return self._memory_mb("Pss_Anon") + self._memory_mb("Pss_Shmem")
 
     def _memory_mb(self, field: str) -> float:
         total = 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -409,7 +410,18 @@ def dpp(
     return _kernels.dpp(vectors, rows, relevance, k, trade_off)
 
 
-class KeyIndex:
+class _Made:
+    """Pickled as what it was made of, and made anew of that: it has no form of its own outside of
+    the process, and the arrays, which it keeps by reference, may be shared with another."""
+
+    __slots__ = ("_of",)
+    _of: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), self._of
+
+
+class KeyIndex(_Made):
     """Where keys stand in an array, by a hash table of 8 to 16 bytes a key beside them.
 
     keys: uint64[n], kept by reference: do not write to them. Of equal ones the first counts.
@@ -418,7 +430,8 @@ class KeyIndex:
     __slots__ = ("_index",)
 
     def __init__(self, keys: NDArray[np.uint64]) -> None:
-        self._index = _kernels.KeyIndex(keys)
+        self._of = (keys,)
+        self._index = _kernels.KeyIndex(*self._of)
 
     @property
     def distinct(self) -> int:
@@ -435,7 +448,7 @@ def halved(values: NDArray[np.float32]) -> NDArray[np.float16]:
     return _kernels.halved(values)
 
 
-class QueryTower:
+class QueryTower(_Made):
     """Attention over a history, pooled, and a small residual MLP: one user's query vector.
 
     Each of the last l events that is heard gets a share by softmax, for each of h heads: of its
@@ -467,7 +480,7 @@ class QueryTower:
         w2: NDArray[np.float32],
         b2: NDArray[np.float32],
     ) -> None:
-        self._tower = _kernels.QueryTower(
+        self._of = (
             history_table,
             seeds,
             kind_bias,
@@ -482,6 +495,7 @@ class QueryTower:
             w2,
             b2,
         )
+        self._tower = _kernels.QueryTower(*self._of)
 
     def encode(
         self, rows: NDArray[np.int32], kinds: NDArray[np.uint8], context: NDArray[np.int32]
@@ -494,7 +508,7 @@ class QueryTower:
         return self._tower.encode(rows, kinds, context)
 
 
-class DeepFMSide:
+class DeepFMSide(_Made):
     """What one side of a DeepFM, the user or the items, adds to the model's sums.
 
     embedding: float32[slots, e] and linear: float32[slots], of all values of all fields;
@@ -513,7 +527,8 @@ class DeepFMSide:
         b1: NDArray[np.float32],
         fields: int,
     ) -> None:
-        self._side = _kernels.DeepFMSide(embedding, linear, dense_linear, w1, b1, fields)
+        self._of = embedding, linear, dense_linear, w1, b1, fields
+        self._side = _kernels.DeepFMSide(*self._of)
 
     def parts(
         self, slots: NDArray[np.int32], dense: NDArray[np.float32]
@@ -525,7 +540,7 @@ class DeepFMSide:
         return self._side.parts(slots, dense)
 
 
-class DeepFM:
+class DeepFM(_Made):
     """DeepFM (Guo et al., IJCAI 2017) factorised into a user part and an item table.
 
     item_hidden: float32[n, h1], the item's share of layer 1, bias included;
@@ -559,7 +574,7 @@ class DeepFM:
         bias: NDArray[np.float32],
         int8: bool = False,
     ) -> None:
-        self._model = _kernels.DeepFM(
+        self._of = (
             item_hidden,
             item_factors,
             item_bias,
@@ -574,6 +589,7 @@ class DeepFM:
             bias,
             int8,
         )
+        self._model = _kernels.DeepFM(*self._of)
 
     def score(
         self,
@@ -591,7 +607,7 @@ class DeepFM:
         return self._model.score(user_hidden, user_factors, user_bias, rows, cross)
 
 
-class HnswGraph:
+class HnswGraph(_Made):
     """Search in a graph that hnswlib 0.8 built and saved, in the inner-product space.
 
     HNSW: Malkov & Yashunin, TPAMI 2020; the file: hnswalg.h, HierarchicalNSW::saveIndex.
@@ -607,7 +623,8 @@ class HnswGraph:
     __slots__ = ("_graph",)
 
     def __init__(self, path: str | os.PathLike[str], vectors: NDArray[np.float32]) -> None:
-        self._graph = _kernels.HnswGraph(os.fspath(path), vectors)
+        self._of = os.fspath(path), vectors
+        self._graph = _kernels.HnswGraph(*self._of)
 
     @property
     def size(self) -> int:
@@ -656,7 +673,7 @@ class HnswGraph:
         return self._graph.scan(queries, k, bits)
 
 
-class IvfIndex:
+class IvfIndex(_Made):
     """Search in inverted lists: rows kept in lists, each around a centroid.
 
     IVF: Jégou, Douze, Schmid, Product Quantization for Nearest Neighbor Search, TPAMI 2011, here
@@ -677,7 +694,8 @@ class IvfIndex:
         rows: NDArray[np.int32],
         vectors: NDArray[np.float32],
     ) -> None:
-        self._index = _kernels.IvfIndex(centroids, starts, rows, vectors)
+        self._of = centroids, starts, rows, vectors
+        self._index = _kernels.IvfIndex(*self._of)
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from math import nan
@@ -27,10 +27,12 @@ from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.bundles.memory import keep
 from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.swapper import Swapper
+from tamis_server.domain.changes import Change
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import DependencyFailed
 from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures
+from tamis_server.loading import load
 from tamis_server.observability.metrics import Metrics
 from tamis_server.observability.stores import MeasuredUsers
 from tamis_server.protection.admission import Admission
@@ -156,9 +158,14 @@ class Application:
         """All that is measured, as Prometheus reads it."""
         return self._metrics.exposition()
 
-    async def activate(self, directory: Path) -> None:
-        """Serve the bundle in ``directory``. Raises BundleRejected and keeps what is served."""
-        await self._engines.activate(directory)
+    async def activate(self, segment: Path) -> None:
+        """Serve the tables in a segment. Raises BundleRejected and keeps what is served."""
+        self._preloaded = await asyncio.to_thread(Tables.read, segment)
+        await self._engines.activate(self._preloaded.bundle.directory)
+
+    def reject(self, reason: str) -> None:
+        """Say from now on why the next bundle isn't served, until one is."""
+        self._engines.last_rejection = reason
 
     async def run_until_stopped(self) -> None:
         """Follow the bundle's directory, reload at SIGHUP, drain at SIGTERM or SIGINT."""
@@ -205,18 +212,29 @@ class Application:
             await model.close()
         self._metrics.close()
 
-    def _build(self, directory: Path) -> Engine:
+    async def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
             tables, self._preloaded = self._preloaded, None
             if tables is None:
-                # beside requests one, at the start as many as there are processors
-                threads = 1 if self._engines.swaps else os.cpu_count() or 1
-                tables = Tables.load(directory, self._settings, threads)
-            engine = build_engine(
-                tables, self._stores.users, self._settings, self._metrics, self._triton
-            )
-            engine.live.apply(changes)
-            return engine
+                tables = await self._load(directory)
+            return await asyncio.to_thread(self._engine, tables, changes)
+
+    async def _load(self, directory: Path) -> Tables:
+        """Beside requests in another process, at the start by all processors in this one."""
+        if not self._engines.swaps:
+            threads = os.cpu_count() or 1
+            return await asyncio.to_thread(Tables.load, directory, self._settings, threads)
+        segment = await load(directory, self._settings)
+        try:
+            return await asyncio.to_thread(Tables.read, segment.path)
+        finally:
+            segment.close()
+
+    def _engine(self, tables: Tables, changes: Sequence[Change]) -> Engine:
+        stores, settings = self._stores, self._settings
+        engine = build_engine(tables, stores.users, settings, self._metrics, self._triton)
+        engine.live.apply(changes)
+        return engine
 
     def _measure(self) -> None:
         """Say what there is to measure."""

@@ -23,7 +23,8 @@ from tamis_server.bundles.loader import Bundle, Index, load
 from tamis_server.bundles.manifest import HnswSpec, IndexSpec, IvfSpec
 from tamis_server.bundles.memory import give_back
 from tamis_server.domain.candidates import Bits, Vectors
-from tamis_server.domain.errors import ContractViolation
+from tamis_server.domain.errors import BundleRejected, ContractViolation
+from tamis_server.segment import read
 from tamis_server.settings import RetrievalSettings, Settings
 from tamis_server.stores import seen_policy
 
@@ -32,7 +33,8 @@ from tamis_server.stores import seen_policy
 class Tables:
     """A bundle and all that it takes time and memory to make of it, by the settings.
 
-    Made before workers are forked, so that they share it; each changes pages of its own.
+    Made before workers are forked, or in a segment, so that they share it; each changes pages of
+    its own.
     nearest: over the item tower's vectors; alike: over what items look and read like; unmet: the
     filters that every candidate of a recommendation passes.
     """
@@ -57,6 +59,15 @@ class Tables:
         bundle = load(directory, settings.catalogue.capacity, threads)
         tables = Tables.of(bundle, settings, threads)
         give_back()  # what was needed on the way
+        return tables
+
+    @staticmethod
+    def read(segment: Path) -> Tables:
+        """Those that another process wrote. Raises BundleRejected: a graph's file is read again."""
+        try:
+            tables: Tables = read(segment)
+        except (OSError, ValueError) as error:
+            raise BundleRejected(str(segment), str(error)) from None
         return tables
 
     @staticmethod

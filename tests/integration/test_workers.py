@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -75,6 +76,23 @@ def children(server: ServerProcess) -> list[int]:
     pid = server.process.pid
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found]
+
+
+def segments(pid: int) -> set[str]:
+    """The segments that a process has mapped, by their inodes."""
+    with contextlib.suppress(OSError):  # it is gone
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        return set(re.findall(r"(\d+) +/memfd:tamis", maps))
+    return set()
+
+
+def descriptors(pid: int) -> int:
+    """How many segments a process holds open: Python does while one is mapped."""
+    found = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # it is closed
+            found += "/memfd:tamis" in str(each.readlink())
+    return found
 
 
 def free_port() -> int:
@@ -151,6 +169,63 @@ async def test_a_restart_replaces_the_workers_and_loses_no_request(bundle: Path)
             )
             seen = answered.total()
             await eventually(lambda: answered.total() > seen + 20)
+
+
+async def test_workers_share_the_memory_of_what_they_serve_and_hold_no_other(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "bundle"
+    write_bundle(random_parts(seed=0), directory)
+    with several(directory, "--set", "bundle.watch_s=0") as server:
+        pid, gone = server.process.pid, set[str]()
+
+        def share_another() -> bool:
+            found = [segments(child) for child in children(server)]
+            shared = set.intersection(*found)
+            return (
+                len(found) == WORKERS and len(shared) == 1 and set().union(*found) == shared - gone
+            )
+
+        for seed in (1, 2):
+            write_bundle(random_parts(seed=seed), directory)
+            server.process.send_signal(signal.SIGHUP)
+            await eventually(share_another)
+            assert descriptors(pid) == 1, "for workers to come"
+            assert not segments(pid)
+            gone |= segments(children(server)[0])
+        served = gone.copy()
+        gone.clear()
+        victim = children(server)[0]
+        os.kill(victim, signal.SIGKILL)
+        await eventually(lambda: victim not in children(server) and share_another())
+        assert segments(children(server)[0]) < served
+        assert {descriptors(each) for each in (pid, *children(server))} == {1}
+        gone |= served
+        server.process.send_signal(signal.SIGUSR2)
+        await eventually(share_another)
+        assert {descriptors(each) for each in (pid, *children(server))} == {1}
+
+
+async def test_why_the_next_bundle_is_not_served_every_worker_says(tmp_path: Path) -> None:
+    directory = tmp_path / "bundle"
+    write_bundle(random_parts(seed=0), directory)
+    with (
+        several(directory, "--set", "bundle.watch_s=0") as server,
+        TamisClient(server.target, channels=2 * WORKERS, timeout_s=PATIENCE_S) as client,
+    ):
+
+        def said() -> set[str]:
+            return {client.status().last_rejection for _ in range(4 * WORKERS)}
+
+        assert said() == {""}
+        write_bundle(random_parts(seed=1), directory)
+        path = directory / fmt.VECTORS
+        path.write_bytes(path.read_bytes()[:-1])
+        server.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: all(each.startswith("vectors.npy: ") for each in said()))
+        write_bundle(random_parts(seed=2), directory)
+        server.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: said() == {""})
 
 
 async def test_a_new_bundle_is_served_by_all_and_a_bad_one_by_none(tmp_path: Path) -> None:

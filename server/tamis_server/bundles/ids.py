@@ -34,10 +34,14 @@ class Ids:
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         """column: of strings, none of them missing."""
+        self._column = column
         array = in_one_piece(column)
         _, offsets, data = array.buffers()
         self._offsets = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
         self._bytes = memoryview(data if data is not None else b"")
+
+    def __reduce__(self) -> tuple[type[Ids], tuple[pa.ChunkedArray]]:
+        return Ids, (self._column,)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

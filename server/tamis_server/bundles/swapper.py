@@ -1,4 +1,4 @@
-"""Swaps what is served: load and warm up beside, then one assignment; the old one on a failure."""
+"""Swaps what is served: build and warm up beside, then one assignment; the old one on a failure."""
 
 from __future__ import annotations
 
@@ -6,28 +6,37 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tamis_server.bundles.manifest import read_manifest
 from tamis_server.bundles.memory import give_back
 from tamis_server.bundles.mirror import Origin
 from tamis_server.domain.errors import BundleRejected, ContractViolation, DependencyFailed
+from tamis_server.funnel.engine import BundleInfo
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 _LAST_REQUESTS_S = 2.0  # of the bundle before
 
 
-class Swapper(Generic[T]):
-    """Holds what is served now. ``build`` runs on a thread; ``warm_up`` answers a request or two.
+class Served(Protocol):
+    """What is served of a bundle."""
 
-    A request takes ``current`` once, so it keeps the one it began with; the old one is freed when
-    its last request has ended.
+    @property
+    def bundle(self) -> BundleInfo: ...
+
+
+T = TypeVar("T", bound=Served)
+
+
+class Swapper(Generic[T]):
+    """Holds what is served now. ``warm_up`` answers a request or two.
+
+    A request takes ``current`` once, so it keeps the one it began with.
     """
 
     def __init__(
         self,
-        build: Callable[[Path], T],
+        build: Callable[[Path], Awaitable[T]],
         warm_up: Callable[[T], Awaitable[None]],
         adopt: Callable[[T], None],
     ) -> None:
@@ -52,17 +61,16 @@ class Swapper(Generic[T]):
         """Serve the bundle in ``directory``. Raises BundleRejected and keeps what is served."""
         async with self._swapping:
             try:
-                bundle_id = read_manifest(directory).bundle_id
-                candidate = await asyncio.to_thread(self._build, directory)
+                candidate = await self._build(directory)
                 await self._warm_up(candidate)
             except BundleRejected as error:
                 self.last_rejection = str(error)
                 raise
             self._adopt(candidate)
-            swapped, self._current = self._current is not None, candidate
-            if swapped:
-                self._tidying = asyncio.create_task(_tidy())
-            self._served = bundle_id
+            before, self._current = self._current, candidate
+            if before is not None:
+                self._tidying = asyncio.create_task(_tidy([before]))
+            self._served = candidate.bundle.bundle_id
             self.last_rejection = ""
             self.swaps += 1
 
@@ -91,7 +99,13 @@ class Swapper(Generic[T]):
             self.last_rejection = str(error)
 
 
-async def _tidy() -> None:
-    """What the bundle before has left free in our own heap is the system's again."""
+async def _tidy(before: list[T]) -> None:
+    """What is served no more goes, and its memory is the system's again: it takes too long to have
+    the last request do that."""
+
+    def free() -> None:
+        before.clear()
+        give_back()
+
     await asyncio.sleep(_LAST_REQUESTS_S)
-    await asyncio.to_thread(give_back)
+    await asyncio.to_thread(free)

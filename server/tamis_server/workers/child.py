@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,14 @@ from tamis_server.tables import Tables
 LINE_BYTES = 16 << 20  # of a message, which may hold all metrics
 
 
-def work(settings: Settings, tables: Tables, number: int, channel: socket.socket) -> int:
-    """Serve until told to go; returns the exit status. Right after the fork, in the child."""
+def work(
+    settings: Settings, take: Callable[[], Tables], number: int, channel: socket.socket
+) -> int:
+    """Serve until told to go; returns the exit status. Right after the fork, in the child.
+
+    take: hands over the tables. Nobody but the application holds them here, or they would stay in
+    memory when it has others.
+    """
     asyncio._set_running_loop(None)  # the supervisor's, which ended here
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -32,16 +39,17 @@ def work(settings: Settings, tables: Tables, number: int, channel: socket.socket
     logging.configure(settings.log.level, worker=number)
 
     async def main() -> int:
-        return await _Child(settings, tables, number).run(channel)
+        name = f"{number}/{settings.server.workers}"
+        application = Application(settings, preloaded=take(), worker=name)
+        return await _Child(application).run(channel)
 
     return uvloop.run(main())
 
 
 class _Child:
-    def __init__(self, settings: Settings, tables: Tables, number: int) -> None:
-        """In the loop that serves: gRPC keeps to the one it was made in."""
-        name = f"{number}/{settings.server.workers}"
-        self._application = Application(settings, preloaded=tables, worker=name)
+    def __init__(self, application: Application) -> None:
+        """Made in the loop that serves: gRPC keeps to that."""
+        self._application = application
 
     async def run(self, channel: socket.socket) -> int:
         self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=LINE_BYTES)
@@ -79,6 +87,8 @@ class _Child:
                     answer = str(await application.listen(what))
                 case "activate":
                     await application.activate(Path(what))
+                case "rejected":
+                    application.reject(what)
                 case "metrics":
                     answer = application.exposition()
         except TamisError as error:

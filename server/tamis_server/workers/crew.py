@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tamis_server.bundles.loader import Bundle
-from tamis_server.bundles.memory import keep
-from tamis_server.domain.errors import TamisError
+from tamis_server.bundles.manifest import Manifest
+from tamis_server.bundles.memory import give_back, keep
+from tamis_server.domain.errors import ContractViolation, TamisError
+from tamis_server.loading import load
+from tamis_server.segment import Segment
 from tamis_server.settings import Settings
 from tamis_server.tables import Tables
 from tamis_server.workers.child import LINE_BYTES, work
@@ -32,16 +34,37 @@ _GRACE_S = 5.0  # beyond what a worker may take to drain
 
 @dataclass(eq=False)
 class Generation:
-    """The workers forked beside the tables of one bundle, which they share; by number."""
+    """Workers by number, and the tables that they share: those they were forked with or, since a
+    swap, those in a segment, which are read here when another worker is to be forked."""
 
-    directory: Path
-    shared: Tables | None
+    shared: Tables | Segment | None
     workers: dict[int, Worker] = field(default_factory=dict)
     pause_s: float = _FIRST_PAUSE_S
 
+    def tables(self) -> Tables:
+        """Raises BundleRejected."""
+        if isinstance(self.shared, Segment):
+            self.share(Tables.read(self.shared.path))
+        if not isinstance(self.shared, Tables):
+            raise ContractViolation("workers are forked of a generation that is left")
+        return self.shared
+
+    def take(self) -> Tables:
+        """The tables, which then are the caller's alone. Raises BundleRejected."""
+        tables = self.tables()
+        self.share(None)
+        return tables
+
+    def share(self, shared: Tables | Segment | None) -> None:
+        """This from now on; what was shared before goes from this process."""
+        if isinstance(self.shared, Segment):
+            self.shared.close()
+        self.shared = shared
+
 
 class Crew:
-    """Forks in the loop of its supervisor, which has no other threads."""
+    """Forks in the loop of its supervisor, which has no other threads then, nor a segment that is
+    being written."""
 
     def __init__(self, settings: Settings, address: str) -> None:
         """address: where they all listen."""
@@ -50,6 +73,7 @@ class Crew:
         self._alive: dict[int, Worker] = {}
         self._minding: set[asyncio.Task[None]] = set()
         self._current: Generation | None = None
+        self._loading = asyncio.Lock()
         self.deaths = 0
 
     def serving(self) -> list[Worker]:
@@ -58,19 +82,18 @@ class Crew:
         found = [workers[number] for number in sorted(workers)]
         return [each for each in found if each.pid in self._alive and each.is_serving]
 
-    async def begin(self, directory: Path) -> Bundle:
+    async def begin(self, directory: Path) -> Manifest:
         """Serve the bundle in ``directory`` by new workers; then the old ones leave.
 
         Raises BundleRejected and WorkerFailed; then the old ones serve on.
         """
-        # beside workers that serve one core, at the start all
-        threads = 1 if self._current else os.cpu_count() or 1
-        tables = Tables.load(directory, self._settings, threads)
-        generation = Generation(directory, tables)
+        async with self._loading:
+            generation = Generation(await self._load(directory))
+        bundle = generation.tables().bundle.manifest
         keep()
         try:
             numbers = range(1, self._settings.server.workers + 1)
-            workers = [await self._fork(generation, tables, number) for number in numbers]
+            workers = [await self._fork(generation, number) for number in numbers]
             await asyncio.gather(*(worker.ready for worker in workers))
             await asyncio.gather(*(worker.listens(self._address) for worker in workers))
         except BaseException:
@@ -79,16 +102,40 @@ class Crew:
         before, self._current = self._current, generation
         if before is not None:
             _leave(before)
-        return tables.bundle
+            before.share(None)
+            give_back()
+        return bundle
+
+    def rejects(self, reason: str) -> None:
+        """The next bundle can't be served: all may say so."""
+        for worker in self.serving():
+            worker.learns(reason)
+
+    async def _load(self, directory: Path) -> Tables:
+        """At the start by all processors, beside workers in another process."""
+        if self._current is None:
+            return Tables.load(directory, self._settings, os.cpu_count() or 1)
+        segment = await load(directory, self._settings)
+        try:
+            return Tables.read(segment.path)
+        finally:
+            segment.close()
 
     async def change(self, directory: Path) -> None:
         """Have one worker, then all, swap to the bundle in ``directory``. One that can't though the
-        first could is replaced. Raises WorkerFailed where the first can't."""
-        first, *others = self.serving()
-        await first.activates(directory)
-        if self._current is not None:
-            self._current.directory, self._current.shared = directory, None
-        await asyncio.gather(*(_follow(worker, directory) for worker in others))
+        first could is replaced. Raises BundleRejected, and WorkerFailed where the first can't."""
+        async with self._loading:
+            segment = await load(directory, self._settings)
+        generation, (first, *others) = self._current, self.serving()
+        try:
+            await first.activates(segment.path)
+        except BaseException:
+            segment.close()
+            raise
+        if generation is not None:
+            generation.share(segment)
+            give_back()
+        await asyncio.gather(*(_follow(worker, segment) for worker in others))
 
     def reap(self) -> None:
         """A child ended, or several did: by SIGCHLD."""
@@ -112,7 +159,9 @@ class Crew:
             worker.kill()
         await asyncio.gather(*(worker.ended.wait() for worker in leaving))
 
-    async def _fork(self, generation: Generation, tables: Tables, number: int) -> Worker:
+    async def _fork(self, generation: Generation, number: int) -> Worker:
+        """Raises BundleRejected."""
+        generation.tables()
         ours, theirs = socket.socketpair()
         sys.stderr.flush()
         pid = os.fork()
@@ -120,9 +169,11 @@ class Crew:
             status = 1
             try:
                 ours.close()
+                if self._current not in (None, generation):
+                    self._current.share(None)  # or its memory would stay as long as this process
                 for sibling in self._alive.values():  # they must hear of the supervisor's end
                     os.close(sibling.writer.get_extra_info("socket").fileno())
-                status = work(self._settings, tables, number, theirs)
+                status = work(self._settings, generation.take, number, theirs)
             except BaseException:
                 log.exception("worker %s failed", number)
             finally:
@@ -160,9 +211,10 @@ class Crew:
         if generation is not self._current:
             return True
         try:
-            if generation.shared is None:
-                generation.shared = Tables.load(generation.directory, self._settings)
-            worker = await self._fork(generation, generation.shared, dead.number)
+            async with self._loading:
+                if generation is not self._current:
+                    return True
+                worker = await self._fork(generation, dead.number)
         except (TamisError, OSError) as error:
             log.error("worker %s can't be replaced yet: %s", dead.number, error)
             return False
@@ -187,9 +239,9 @@ def _leave(generation: Generation) -> None:
         worker.leave()
 
 
-async def _follow(worker: Worker, directory: Path) -> None:
+async def _follow(worker: Worker, segment: Segment) -> None:
     try:
-        await worker.activates(directory)
+        await worker.activates(segment.path)
     except WorkerFailed as error:
         log.error("%s", error)
         worker.kill()

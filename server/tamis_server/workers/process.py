@@ -42,9 +42,13 @@ class Worker:
         await self._ask("listen", address)
         self.is_serving = True
 
-    async def activates(self, directory: Path) -> None:
-        """It serves the bundle in ``directory``."""
-        await self._ask("activate", str(directory))
+    async def activates(self, segment: Path) -> None:
+        """It serves the tables in this segment."""
+        await self._ask("activate", str(segment))
+
+    def learns(self, reason: str) -> None:
+        """Why it can't serve the next bundle."""
+        self._say("rejected", reason)
 
     async def measures(self) -> str:
         """What it measured, as Prometheus reads it."""
@@ -84,8 +88,11 @@ class Worker:
             if self.ended.is_set():
                 raise WorkerFailed(f"worker {self.number} died")
             promise = self._awaited[order] = _promise()
-            self.writer.write(json.dumps({order: what}).encode() + b"\n")
+            self._say(order, what)
         return await asyncio.shield(promise)
+
+    def _say(self, order: str, what: str | None) -> None:
+        self.writer.write(json.dumps({order: what}).encode() + b"\n")
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.ended.is_set():

@@ -1,8 +1,9 @@
 """``tamis serve --workers N``: one process that minds those that serve.
 
-It loads a bundle once and forks the workers, which share its memory. A new bundle is tried by one
-worker and then by all, each of which swaps in place, so that no connection ends. A restart makes
-new workers; the old ones are drained when all of the new serve. One that dies is replaced.
+It loads a bundle once and forks the workers, which share its memory. A new bundle is loaded by
+another process, once, into memory that all share again; one worker tries it and then all swap in
+place, so that no connection ends. A restart makes new workers; the old ones are drained when all of
+the new serve. One that dies is replaced.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Supervisor:
         changes: list[asyncio.Task[None]] = []
         try:
             bundle = await self._crew.begin(self._origin.locate())
-            self._served = bundle.manifest.bundle_id
-            about = {"port": self._port, "bundle": self._served, "items": bundle.manifest.items}
+            self._served = bundle.bundle_id
+            about = {"port": self._port, "bundle": self._served, "items": bundle.items}
             log.info("serving", extra={**about, "workers": self._settings.server.workers})
             loop.add_signal_handler(signal.SIGHUP, look.set)
             loop.add_signal_handler(signal.SIGUSR2, restart.set)
@@ -104,6 +105,7 @@ class Supervisor:
             log.info("serving bundle %s", bundle_id)
         except (BundleRejected, DependencyFailed, WorkerFailed) as error:
             log.error("the next bundle can't be served, keeping the one that is: %s", error)
+            self._crew.rejects(str(error))
 
     async def _restart(self, wanted: asyncio.Event) -> None:
         while True:
@@ -115,7 +117,7 @@ class Supervisor:
                 except (BundleRejected, DependencyFailed, WorkerFailed) as error:
                     log.error("can't restart, the workers stay: %s", error)
                 else:
-                    self._served = bundle.manifest.bundle_id
+                    self._served = bundle.bundle_id
                     log.info("restarted", extra={"bundle": self._served})
 
     async def _page(self) -> str:
