@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import lmdb
 
+from tamis_server.adapters.embedded.lmdb_file import check
 from tamis_server.domain.errors import DependencyFailed, StateRejected
 
 T = TypeVar("T")
@@ -37,7 +38,9 @@ class Environment:
         self.directory = directory
         self._open = True
         self._resizing = threading.Lock()  # the map may not be resized under a reader
-        _check_file(directory)
+        if directory.exists() and not directory.is_dir():
+            raise StateRejected(str(directory), "is not a directory")
+        check(directory / _DATA)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             size = _file_size(directory)
@@ -254,42 +257,6 @@ class Write:
     def last_key(self, database: str) -> bytes | None:
         with self._txn.cursor(self._databases[database]) as cursor:
             return bytes(cursor.key()) if cursor.last() else None
-
-
-def _check_file(directory: Path) -> None:
-    """Refuse what LMDB would run into later: a truncated file is a SIGBUS once it is mapped."""
-    if directory.exists() and not directory.is_dir():
-        raise StateRejected(str(directory), "is not a directory")
-    path = directory / _DATA
-    try:
-        with path.open("rb") as file:
-            pages = file.read(2 * 4096)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateRejected(str(path), error.strerror or str(error)) from None
-    magic = (0xBEEFC0DE).to_bytes(4, "little")
-    if pages[16:20] != magic:
-        raise StateRejected(str(path), "is no LMDB file, or its first page is damaged")
-    page_size = int.from_bytes(pages[40:44], "little")  # mm_dbs[0].md_pad holds it
-    if page_size < 512 or page_size & (page_size - 1) or page_size > 65_536:
-        raise StateRejected(str(path), "its first page is damaged")
-    with path.open("rb") as file:
-        metas = [file.read(page_size) for _ in range(2)]
-    if any(len(meta) < 160 or meta[16:20] != magic for meta in metas):
-        raise StateRejected(str(path), "one of its two meta pages is damaged")
-    # struct MDB_meta: magic, version, address, mapsize, dbs[2] of 48 bytes, last_pg, txnid
-    last = max(
-        (int.from_bytes(meta[144:152], "little"), int.from_bytes(meta[136:144], "little"))
-        for meta in metas
-    )[1]
-    needed = (last + 1) * page_size
-    # after the pages that say it: others may be writing, and a commit makes the file longer first
-    size = path.stat().st_size
-    if size < needed:
-        raise StateRejected(
-            str(path), f"is truncated: {size} bytes where {needed} are in use; restore a copy"
-        )
 
 
 def _file_size(directory: Path) -> int:
