@@ -73,7 +73,10 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 
 def children(server: ServerProcess) -> list[int]:
-    pid = server.process.pid
+    return children_of(server.process.pid)
+
+
+def children_of(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found]
 
@@ -293,6 +296,22 @@ def test_a_port_that_somebody_else_has_is_refused(bundle: Path, tmp_path: Path) 
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"can't listen on {server.target}: " in done.stderr
+
+
+async def test_a_start_that_fails_leaves_no_worker_behind(bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # that workers wait for
+        command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
+        command += ["--workers", "3", "--listen", "127.0.0.1:0"]
+        command += ["--set", f"state.url=redis://127.0.0.1:{silent.getsockname()[1]}"]
+        command += ["--set", f"state.timeout_s={PATIENCE_S}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
+            await eventually(lambda: len(children_of(process.pid)) == 3)
+            workers = children_of(process.pid)
+            os.kill(workers[1], signal.SIGTERM)  # there is nothing to drain
+            _, said = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert "worker 2 died" in said
+    await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 def test_a_worker_that_can_t_serve_says_why_and_nothing_is_served(

@@ -33,7 +33,9 @@ def work(
     """
     asyncio._set_running_loop(None)  # the supervisor's, which ended here
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for usual in (signal.SIGCHLD, signal.SIGTERM):  # told to go before it serves, it goes at once
+        signal.signal(usual, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     for whole in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):  # meant for the supervisor
         signal.signal(whole, signal.SIG_IGN)
     logging.configure(settings.log.level, worker=number)

@@ -7,17 +7,19 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.memory import give_back, keep
-from tamis_server.domain.errors import ContractViolation, TamisError
+from tamis_server.domain.errors import ContractViolation, DependencyFailed, TamisError
 from tamis_server.loading import load
 from tamis_server.segment import Segment
 from tamis_server.settings import Settings
@@ -123,18 +125,21 @@ class Crew:
 
     async def change(self, directory: Path) -> None:
         """Have one worker, then all, swap to the bundle in ``directory``. One that can't though the
-        first could is replaced. Raises BundleRejected, and WorkerFailed where the first can't."""
+        first could is replaced. Raises BundleRejected, WorkerFailed where the first can't, and
+        DependencyFailed where there is none at the moment."""
         async with self._loading:
             segment = await load(directory, self._settings)
-        generation, (first, *others) = self._current, self.serving()
+        generation, serving = self._current, self.serving()
         try:
+            if generation is None or not serving:
+                raise DependencyFailed("workers", "none serves at the moment")
+            first, *others = serving
             await first.activates(segment.path)
         except BaseException:
             segment.close()
             raise
-        if generation is not None:
-            generation.share(segment)
-            give_back()
+        generation.share(segment)
+        give_back()
         await asyncio.gather(*(_follow(worker, segment) for worker in others))
 
     def reap(self) -> None:
@@ -164,24 +169,26 @@ class Crew:
         generation.tables()
         ours, theirs = socket.socketpair()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                ours.close()
-                if self._current not in (None, generation):
-                    self._current.share(None)  # or its memory would stay as long as this process
-                for sibling in self._alive.values():  # they must hear of the supervisor's end
-                    os.close(sibling.writer.get_extra_info("socket").fileno())
-                status = work(self._settings, generation.take, number, theirs)
-            except BaseException:
-                log.exception("worker %s failed", number)
-            finally:
-                os._exit(status)
+        with _held(signal.SIGTERM):
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    ours.close()
+                    if self._current not in (None, generation):
+                        self._current.share(None)  # or its memory would stay as long as this one
+                    for sibling in self._alive.values():  # they must hear of the supervisor's end
+                        os.close(sibling.writer.get_extra_info("socket").fileno())
+                    status = work(self._settings, generation.take, number, theirs)
+                except BaseException:
+                    log.exception("worker %s failed", number)
+                finally:
+                    os._exit(status)
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
         worker = Worker(number, pid, reader, writer)
         self._alive[pid] = generation.workers[number] = worker
+        self.reap()  # it may have ended before it was known
         self._mind(self._hear(worker, generation))
         return worker
 
@@ -232,6 +239,17 @@ class Crew:
         task = asyncio.get_running_loop().create_task(work)
         self._minding.add(task)
         task.add_done_callback(self._minding.discard)
+
+
+@contextmanager
+def _held(number: signal.Signals) -> Iterator[None]:
+    """The signal waits: a child that it meets before it has a mind of its own would take it as the
+    supervisor does, which is not to heed it then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
 def _leave(generation: Generation) -> None:

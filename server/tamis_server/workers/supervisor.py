@@ -99,8 +99,11 @@ class Supervisor:
             bundle_id = read_manifest(directory).bundle_id
             if bundle_id in (self._served, self._refused):
                 return
-            self._refused = bundle_id
-            await self._crew.change(directory)
+            try:
+                await self._crew.change(directory)
+            except (BundleRejected, WorkerFailed):
+                self._refused = bundle_id
+                raise
             self._served, self._refused = bundle_id, ""
             log.info("serving bundle %s", bundle_id)
         except (BundleRejected, DependencyFailed, WorkerFailed) as error:
