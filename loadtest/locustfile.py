@@ -10,6 +10,7 @@ of ``make loadtest``.
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 from random import expovariate
 from time import perf_counter
@@ -40,6 +41,7 @@ class Shop:
         self.traffic = Traffic(bundle)
         self.recorder = Recorder()
         self.begin = perf_counter()
+        self.numbers = count()
         self._channels = [grpc.insecure_channel(target, options=OPTIONS) for _ in range(CHANNELS)]
         self._stubs = [
             {
@@ -74,7 +76,7 @@ class Shopper(User):
     shop: Shop
 
     def on_start(self) -> None:
-        self._number = self.environment.runner.user_count
+        self._number = next(self.shop.numbers)
         self._due = perf_counter()
         sleep(self.wait_time())
 
