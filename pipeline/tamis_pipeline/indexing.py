@@ -25,7 +25,8 @@ from tamis_server.bundles import query_tower
 
 Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
-Search = Callable[[Float32], Rows]
+Bits = npt.NDArray[np.uint64]
+Search = Callable[[Float32, Bits | None], Rows]
 _K = 100  # results that recall and time are measured at
 _QUERIES = 200  # that both are measured with
 _ROWS = 125  # a list, which the finer lists of large catalogues stay at
@@ -143,7 +144,8 @@ def _assigned(vectors: Float32, centroids: Float32) -> npt.NDArray[np.intp]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an index does at the least effort that reaches the recall, or at its most."""
+    """What an index does at the least effort that reaches the recall, or at its most: of queries
+    among all items and among half of them, as many of each."""
 
     built: Built
     recall: float
@@ -159,9 +161,9 @@ def faster(
     """Both indices, measured with queries float32[q, d], without any with items' own vectors; first
     the one that reaches the recall sooner, or comes nearer to it where neither does."""
     queries = queries if queries.shape[0] else vectors[:_QUERIES]
-    exact, _ = scan(vectors, None, queries, min(_K, vectors.shape[0]))
+    asked = [_Asked.of(vectors, queries, bits) for bits in (None, _half(vectors.shape[0], seed))]
     graph, lists = (
-        _least_effort(attempts, queries, exact, wanted.recall)
+        _least_effort(attempts, asked, wanted.recall)
         for attempts in (_graphs(vectors, seed), _inverted(vectors, seed))
     )
     enough = [each for each in (graph, lists) if each.recall >= wanted.recall]
@@ -172,18 +174,45 @@ def faster(
     return best, lists if best is graph else graph
 
 
+def _half(items: int, seed: int) -> Bits:
+    """A bit for each of half of the items: servers search under filters, of which this is one."""
+    chosen = np.zeros(-(-items // 64) * 64, np.bool_)
+    chosen[: (items + 1) // 2] = True
+    np.random.default_rng((seed, 5)).shuffle(chosen[:items])
+    return np.packbits(chosen, bitorder="little").view(np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """queries float32[q, d] among the items of ``bits``, all without; exact int32[q, k]."""
+
+    queries: Float32
+    bits: Bits | None
+    exact: Rows
+
+    @staticmethod
+    def of(vectors: Float32, queries: Float32, bits: Bits | None) -> _Asked:
+        allowed = vectors.shape[0] if bits is None else int(np.bitwise_count(bits).sum())
+        return _Asked(queries, bits, scan(vectors, bits, queries, min(_K, allowed))[0])
+
+    def measure(self, search: Search) -> tuple[float, float]:
+        """The mean recall, and the median seconds of a query."""
+        times, shares = [], []
+        for query, wanted in zip(self.queries, self.exact, strict=True):
+            start = time.perf_counter()
+            found = search(query[None, :], self.bits)
+            times.append(time.perf_counter() - start)
+            shares.append(np.intersect1d(found, wanted).shape[0] / wanted.shape[0])
+        return statistics.mean(shares), statistics.median(times)
+
+
 def _least_effort(
-    attempts: Iterator[tuple[Built, Search]], queries: Float32, exact: Rows, recall: float
+    attempts: Iterator[tuple[Built, Search]], asked: Sequence[_Asked], recall: float
 ) -> Measured:
     tried: list[Measured] = []
     for built, search in attempts:
-        times, shares = [], []
-        for query, wanted in zip(queries, exact, strict=True):
-            start = time.perf_counter()
-            found = search(query[None, :])
-            times.append(time.perf_counter() - start)
-            shares.append(np.intersect1d(found, wanted).shape[0] / wanted.shape[0])
-        tried.append(Measured(built, statistics.mean(shares), statistics.median(times) * 1e6))
+        shares, times = zip(*(each.measure(search) for each in asked), strict=True)
+        tried.append(Measured(built, statistics.mean(shares), statistics.mean(times) * 1e6))
         if tried[-1].recall >= recall:
             break
     return tried[-1]
@@ -198,7 +227,7 @@ def _graphs(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
         for ef in _efforts(_K // 2, vectors.shape[0]):
             yield (
                 replace(built, spec=spec.model_copy(update={"ef_search": ef})),
-                lambda query, ef=ef: graph.search(query, _K, ef)[0],  # type: ignore[misc]
+                lambda query, bits, ef=ef: graph.search(query, _K, ef, bits)[0],  # type: ignore[misc]
             )
 
 
@@ -210,7 +239,7 @@ def _inverted(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
     for scanned in _efforts(4 * _K, items):
         yield (
             replace(built, spec=spec.model_copy(update={"scanned": scanned})),
-            lambda query, scanned=scanned: index.search(query, _K, scanned)[0],  # type: ignore[misc]
+            lambda query, bits, scanned=scanned: index.search(query, _K, scanned, bits)[0],  # type: ignore[misc]
         )
 
 

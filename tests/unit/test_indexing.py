@@ -89,6 +89,21 @@ def test_both_are_tried_with_growing_effort_until_they_find_enough() -> None:
         assert "recall@100 0.9" in str(measured) or "recall@100 1.0" in str(measured)
 
 
+def test_both_are_asked_among_all_items_and_among_half_of_them() -> None:
+    vectors = random_parts(items=301, users=1).vectors
+    half = indexing._half(301, seed=0)
+    assert np.bitwise_count(half).sum() == 151
+    assert (indexing._half(301, seed=1) != half).any()
+    asked = [indexing._Asked.of(vectors, vectors[:20], bits) for bits in (None, half)]
+    for each in asked:
+        bits = each.bits
+        assert each.measure(lambda query, bits: scan(vectors, bits, query, 100)[0])[0] == 1
+        assert each.measure(lambda query, bits: scan(vectors, bits, query, 50)[0])[0] == 0.5
+        rows = np.unique(each.exact)
+        if bits is not None:
+            assert (bits[rows >> 6] >> (rows & 63).astype(np.uint64) & np.uint64(1)).all()
+
+
 @pytest.mark.parametrize("users", [0, 20])
 def test_a_bundle_says_which_index_was_kept(tmp_path: Path, users: int) -> None:
     notes: list[str] = []
