@@ -59,11 +59,13 @@ class Releases:
 
 @dataclass
 class Disturbances:
-    """swaps, restarts: how many were carried through; failed: those that were not, and why."""
+    """swaps, restarts: how many were carried through; failed: those that were not, and why; the
+    others: begin and end of each."""
 
     swaps: int = 0
     restarts: int = 0
     failed: list[str] = field(default_factory=list)
+    swapped_at_s: list[float] = field(default_factory=list)
     restarted_at_s: list[float] = field(default_factory=list)
 
 
@@ -79,12 +81,14 @@ def disturbing(
         for number in itertools.count():
             if over.wait(every_s):
                 return
-            if number % restart_each == 0:
-                done.restarted_at_s.append(time.perf_counter() - begin)
+            restarts = number % restart_each == 0
+            at_s = done.restarted_at_s if restarts else done.swapped_at_s
+            at_s.append(time.perf_counter() - begin)
+            if restarts:
                 done.restarts += _restart(under, done.failed)
-                done.restarted_at_s.append(time.perf_counter() - begin)
             else:
                 done.swaps += swap(under, releases, done.failed)
+            at_s.append(time.perf_counter() - begin)
 
     thread = threading.Thread(target=disturb, name="disturbances", daemon=True)
     thread.start()

@@ -71,7 +71,7 @@ def _checks(answers: Answers, disturbed: Disturbances, seen: Watched) -> dict[st
         ("memory", "MiB", seen.anonymous_mb),
         ("descriptors", "open", seen.descriptors),
     ):
-        slope = growth(seen.at_s, values, disturbed.restarted_at_s)
+        slope = growth(seen.at_s, values, disturbed.restarted_at_s, disturbed.swapped_at_s)
         if slope is not None:
             level, grown = float(np.median(values)), slope * seen.at_s[-1]
             said = f"{name} flat: {grown:+.1f} over the run at {level:,.0f} {unit}"

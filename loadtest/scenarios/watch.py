@@ -15,6 +15,7 @@ from scenarios.report import Series
 
 _SETTLING = 0.5  # of a stretch between restarts: caches fill, and the first swaps cost memory
 _LEAST_SAMPLES = 20
+_BOTH_S = 3.0  # after a swap, as long as the bundle before it may still be there
 
 
 @dataclass
@@ -61,19 +62,26 @@ def watching(under: Server, every_s: float) -> Iterator[Watched]:
 
 
 def growth(
-    at_s: Sequence[float], values: Sequence[float], restarts_s: Sequence[float]
+    at_s: Sequence[float],
+    values: Sequence[float],
+    restarts_s: Sequence[float],
+    swaps_s: Sequence[float] = (),
 ) -> float | None:
     """How much a value grows per second, as the median of the slopes between any two samples
-    (Theil-Sen): a peak while bundles are swapped does not tilt it. Only samples of one stretch are
-    compared, as a restart begins anew, and the first half of a stretch is left out. None: too few.
+    (Theil-Sen). Only samples of one stretch are compared, as a restart begins anew, and the first
+    half of a stretch is left out; and so are samples of a swap, while there are two bundles. None:
+    too few.
 
-    restarts_s: begin and end of each restart.
+    restarts_s, swaps_s: begin and end of each.
     """
     at, value = np.array(at_s), np.array(values)
+    calm = np.ones(at.shape, np.bool_)
+    for start, end in zip(swaps_s[::2], swaps_s[1::2], strict=True):
+        calm &= (at < start) | (at > end + _BOTH_S)
     slopes = []
     bounds = [0.0, *restarts_s, float(at[-1]) + 1e-9]
     for start, end in zip(bounds[::2], bounds[1::2], strict=True):
-        inside = (at >= start + _SETTLING * (end - start)) & (at < end)
+        inside = calm & (at >= start + _SETTLING * (end - start)) & (at < end)
         if inside.sum() < _LEAST_SAMPLES:
             continue
         first, second = np.triu_indices(int(inside.sum()), k=1)

@@ -30,6 +30,17 @@ def test_a_leak_is_found_under_the_peaks_of_swaps() -> None:
     assert flat == pytest.approx(0.0, abs=0.004)
 
 
+def test_what_two_bundles_take_during_swaps_is_left_out() -> None:
+    begins = np.arange(10.0, 1200.0, 30.0)
+    swaps = np.stack([begins, begins + 4], axis=1).ravel().tolist()
+    both = ((AT_S[:, None] >= begins) & (AT_S[:, None] <= begins + 7)).any(axis=1)
+    # ever more of both, as the machine gets busy, is nothing that stays
+    values = noisy(300 + np.where(both, 100 + 0.2 * AT_S, 0))
+    assert growth(AT_S.tolist(), values, [], swaps) == pytest.approx(0.0, abs=0.004)
+    leaking = noisy(300 + 0.02 * AT_S + np.where(both, 100, 0))
+    assert growth(AT_S.tolist(), leaking, [], swaps) == pytest.approx(0.02, rel=0.1)
+
+
 def test_a_leak_that_a_restart_ends_is_a_leak_all_the_same() -> None:
     saw = 300 + 0.05 * (AT_S % 400)
     found = growth(AT_S.tolist(), noisy(saw), [400.0, 401.0, 800.0, 801.0])
