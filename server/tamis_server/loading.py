@@ -40,7 +40,7 @@ async def load(directory: Path, settings: Settings) -> Segment:
 
 async def _loaded(directory: Path, settings: Settings, segment: Segment) -> tuple[int, bytes]:
     """Exit status and output of a process that writes the segment."""
-    command = [sys.executable, "-m", "tamis_server.loading"]
+    command = [sys.executable, "-P", "-m", "tamis_server.loading"]  # not of where we happen to be
     with (
         subprocess.Popen(  # noqa: ASYNC220, S603 begun by vfork: milliseconds
             [*command, str(directory), str(segment.descriptor)],
