@@ -111,6 +111,7 @@ def calls() -> dict[str, Call]:
         "dot_rows": lambda i: kernels.dot_rows(vectors, rows[i], queries[i]),
         "scan": lambda i: kernels.scan(vectors, tenth, queries[i], 100),
         "mmr": lambda i: kernels.mmr(vectors, rows[i], scores[i], 20, 0.7),
+        "dpp": lambda i: kernels.dpp(vectors, rows[i], scores[i], 20, 0.7),
         "deepfm": lambda i: deepfm.score(hidden[i], factors[i], 0.0, rows[i], cross[i]),
     }
 

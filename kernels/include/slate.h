@@ -12,16 +12,10 @@ struct SlateCandidates {
     const std::int32_t* rows;  // [count], all in range
     const float* relevance;    // [count]
     std::size_t count;
-};
 
-// What a choice works in.
-struct SlateWork {
-    std::size_t padded;  // candidates, filled up to whole blocks
-    float* packed;       // [padded / width][dims][width]
-    float* pick;         // [dims]
-    float* objective;    // [padded]
-    float* extra;        // what the method needs beside
-    bool* taken;         // [padded]
+    const float* vector(std::size_t at) const {
+        return vectors + static_cast<std::size_t>(rows[at]) * dims;
+    }
 };
 
 // Maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998), and the determinantal point

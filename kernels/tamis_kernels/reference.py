@@ -145,7 +145,7 @@ def mmr(
     _check_slate(vectors, rows, relevance, k, trade_off)
     candidates = vectors[rows]
     weight, penalty = np.float32(trade_off), np.float32(1.0 - trade_off)
-    nearest = np.full(len(rows), -np.inf, dtype=np.float32)
+    nearest = np.full(len(rows), np.finfo(np.float32).min, dtype=np.float32)
     left = np.arange(len(rows))
     objective = relevance
     picked: list[int] = []

@@ -198,15 +198,16 @@ def test_each_pick_of_dpp_raises_relevance_and_volume_together_most(
         assert value([*before, picked[place]]) >= best - 1e-3
 
 
-def test_levels_of_dpp_pick_what_the_reference_picks() -> None:
+@pytest.mark.parametrize("trade_off", [0.0, 0.3, 0.8, 0.95])
+def test_levels_of_dpp_pick_what_the_reference_picks(trade_off: float) -> None:
     rng = np.random.default_rng(4)
     vectors = unit(rng, 2000, 64)
     for _ in range(20):
         rows = rng.permutation(2000)[:300].astype(np.int32)
         relevance = rng.random(300).astype(np.float32)
-        picked = dpp(vectors, unaligned(rows), unaligned(relevance), 20, 0.8)
+        picked = dpp(vectors, unaligned(rows), unaligned(relevance), 20, trade_off)
         with tamis_kernels.with_level("reference"):
-            expected = dpp(vectors, rows, relevance, 20, 0.8)
+            expected = dpp(vectors, rows, relevance, 20, trade_off)
         np.testing.assert_array_equal(picked, expected)
 
 

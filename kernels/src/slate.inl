@@ -1,5 +1,0 @@
-#include "greedy.inl"
-
-#include "../src/mmr.inl"
-
-#include "../src/dpp.inl"
