@@ -11,11 +11,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.memory import give_back, keep
@@ -27,6 +28,7 @@ from tamis_server.tables import Tables
 from tamis_server.workers.child import LINE_BYTES, work
 from tamis_server.workers.process import Worker, WorkerFailed
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1  # before a dead worker is replaced, doubled each time it happens again soon
 _LONGEST_PAUSE_S = 10.0
@@ -107,6 +109,12 @@ class Crew:
             before.share(None)
             give_back()
         return bundle
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, on a thread, which nobody is forked beside."""
+        async with self._loading:
+            with ThreadPoolExecutor(1) as thread:
+                return await asyncio.get_running_loop().run_in_executor(thread, work)
 
     def rejects(self, reason: str) -> None:
         """The next bundle can't be served: all may say so."""

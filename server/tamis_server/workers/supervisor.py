@@ -13,6 +13,7 @@ import contextlib
 import logging
 import signal
 import socket
+from pathlib import Path
 
 from tamis_server.app import origin_of
 from tamis_server.bundles.manifest import read_manifest
@@ -61,7 +62,7 @@ class Supervisor:
         page = await expose(self._settings.metrics.listen, self._page)
         changes: list[asyncio.Task[None]] = []
         try:
-            bundle = await self._crew.begin(self._origin.locate())
+            bundle = await self._crew.begin(await self._located())
             self._served = bundle.bundle_id
             about = {"port": self._port, "bundle": self._served, "items": bundle.items}
             log.info("serving", extra={**about, "workers": self._settings.server.workers})
@@ -95,7 +96,7 @@ class Supervisor:
 
     async def _refresh(self) -> None:
         try:
-            directory = self._origin.locate()
+            directory = await self._located()
             bundle_id = read_manifest(directory).bundle_id
             if bundle_id in (self._served, self._refused):
                 return
@@ -110,13 +111,18 @@ class Supervisor:
             log.error("the next bundle can't be served, keeping the one that is: %s", error)
             self._crew.rejects(str(error))
 
+    async def _located(self) -> Path:
+        """The bundle's directory: it may have to be fetched, while workers and signals are minded.
+        Raises BundleRejected and DependencyFailed."""
+        return await self._crew.apart(self._origin.locate)
+
     async def _restart(self, wanted: asyncio.Event) -> None:
         while True:
             await wanted.wait()
             wanted.clear()
             async with self._changing:
                 try:
-                    bundle = await self._crew.begin(self._origin.locate())
+                    bundle = await self._crew.begin(await self._located())
                 except (BundleRejected, DependencyFailed, WorkerFailed) as error:
                     log.error("can't restart, the workers stay: %s", error)
                 else:
