@@ -45,6 +45,7 @@ public:
     Mmr(const SlateCandidates& c, std::size_t, float trade_off, float penalty, float* memory)
         : gain_(memory), nearest_(memory + c.count), penalty_(penalty) {
         for (std::size_t i = 0; i < c.count; ++i) gain_[i] = trade_off * c.relevance[i];
+        // not infinitely far: a penalty of 0 times that is no number
         std::fill(nearest_, nearest_ + c.count, std::numeric_limits<float>::lowest());
     }
 
