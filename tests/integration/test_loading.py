@@ -16,6 +16,7 @@ from tamis_pipeline.synthetic import random_parts
 from tamis_server import loading
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.manifest import HnswSpec, IndexSpec, IvfSpec
+from tamis_server.domain.changes import Availability
 from tamis_server.domain.context import Operator, Predicate
 from tamis_server.domain.errors import BundleRejected
 from tamis_server.engines import build_engine
@@ -65,6 +66,13 @@ async def test_it_answers_the_same_and_goes_on_changing(
     expected = await answers(here)
     assert len({str(rows) for rows, _ in expected}) > 8
     assert await answers(there) == expected
+    shown = np.unique([row for rows, _ in expected for row in rows[:3]]).astype(np.int32)
+    sold_out = [Availability(int(key), AS_OF, False) for key in here.catalogue.keys(shown)]
+    for engine in (here, there):
+        engine.live.apply(sold_out)
+    changed = await answers(here)
+    assert not {row for rows, _ in changed for row in rows} & set(shown.tolist())
+    assert await answers(there) == changed
     await stores.close()
 
 
