@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +71,39 @@ def test_a_flipped_byte_gives_arrays_or_a_reason(tmp_path: Path) -> None:
         except ValueError:
             refused += 1
     assert refused > 50
+
+
+class Cycle:
+    """What the collector finds, and whose end lets other threads run: again and again."""
+
+    goes_on = True
+
+    def __init__(self) -> None:
+        self.own = self
+
+    def __del__(self) -> None:
+        for _ in range(100):
+            pass
+        if Cycle.goes_on:
+            Cycle()
+
+
+def test_many_threads_may_read_archives_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "many.npz"
+    np.savez(path, **{f"array-{n}": np.arange(n) for n in range(20)})
+
+    def read(_: int) -> int:
+        Cycle()
+        return len(mapped(path))
+
+    usual, often = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(read, range(100)))
+    finally:
+        Cycle.goes_on = False
+        sys.setswitchinterval(usual)
+        gc.set_threshold(*often)
+    assert found == [20] * 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import threading
 import zipfile
 from pathlib import Path
 from tokenize import TokenError
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 _LOCAL_HEADER = 30  # bytes, behind which come the name and the extra field (APPNOTE.TXT, 4.3.7)
 _LENGTHS = struct.Struct("<26xHH")
+# NumPy parses a header as Python, which two threads at once may not before CPython 3.11.8 and
+# 3.12.2 (python/cpython#106905: SystemError)
+READING_HEADER = threading.Lock()
 
 
 def mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -48,7 +52,8 @@ def _array(memory: mmap.mmap, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
     if read_header is None:
         raise ValueError(f"{member.filename} is written in version {version}")
     try:
-        shape, is_fortran, dtype = read_header(memory)
+        with READING_HEADER:
+            shape, is_fortran, dtype = read_header(memory)
     except (SyntaxError, TokenError) as error:  # it is read as Python
         raise ValueError(f"{member.filename} has a header that says nothing: {error}") from None
     if dtype.hasobject:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from tamis_kernels import HnswGraph, IvfIndex, halved
 from tamis_server.bundles import manifest as fmt
-from tamis_server.bundles.archive import mapped
+from tamis_server.bundles.archive import READING_HEADER, mapped
 from tamis_server.bundles.ids import in_one_piece
 from tamis_server.bundles.neighbours import Neighbours
 from tamis_server.bundles.profiles import NO_PROFILES, Profiles
@@ -260,7 +260,8 @@ def _longer(array: npt.NDArray[Any], spare: int) -> npt.NDArray[Any]:
 
 def _array(directory: Path, name: str) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(directory / name, mmap_mode="r", allow_pickle=False)
+        with READING_HEADER:
+            array: npt.NDArray[Any] = np.load(directory / name, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise BundleRejected(name, str(error)) from None
     return array.view(np.ndarray)  # a plain array over the map: memmap's own slicing is slow
