@@ -13,9 +13,9 @@ namespace tamis {
 
 constexpr std::size_t kBlockRows = 16;  // rows whose codes lie together: a register of products
 
-// Codes of rows in blocks, [blocks][width / 4][kBlockRows][4]: four dimensions of sixteen rows to a
+// Codes of 8 bits in blocks, [blocks][groups][kBlockRows][4]: four dimensions of sixteen rows to a
 // cache line, so that products of sixteen rows fill a register without adding across it.
-struct BlockCodes {
+struct ByteBlocks {
     const std::uint8_t* codes;
     std::size_t groups;  // of four dimensions
 
@@ -24,11 +24,23 @@ struct BlockCodes {
     }
 };
 
+// Rows in blocks, each sixteen numbers of rows, -1 where there is none, and then their codes of 4
+// bits, [groups / 2][kBlockRows][4]: of eight dimensions the first four in the low halves of bytes.
+// What a search reads lies one behind the other.
+struct NibbleBlocks {
+    const std::uint8_t* data;
+    std::size_t groups;  // of four dimensions: an even number
+
+    static std::size_t bytes(std::size_t groups) { return (4 + groups * 2) * kBlockRows; }
+    const std::uint8_t* block(std::size_t index) const { return data + index * bytes(groups); }
+};
+
 // Codes of a query, -127 to 127, and the same by pairs of 16 bits: of each group of four dimensions
-// the even ones, then the odd.
+// the even ones, then the odd. `sum` is that of the codes.
 struct IvfQuery {
     const std::int8_t* codes;
     const std::int16_t* pairs;
+    std::int32_t sum;
 };
 
 // Of one query, the rows that can be among the best. `least` is the product that a row must reach.
@@ -60,16 +72,23 @@ public:
 
 private:
     void fetch(std::size_t list) const;
+    std::int32_t base_of(std::int32_t product, const IvfQuery& query) const;
+    void search_one(const float* query, const IvfQuery& encoded, const std::int32_t* products,
+                    std::size_t k, std::size_t scanned, const std::uint64_t* allowed,
+                    std::int32_t* rows, float* scores) const;
     std::size_t list_rows(std::size_t list) const {
         return static_cast<std::size_t>(starts_[list + 1] - starts_[list]);
     }
 
+    NibbleBlocks blocks() const { return {blocks_.data<std::uint8_t>(), groups_}; }
+
     std::size_t lists_, dims_, groups_, size_, words_;
     const float* vectors_;
     Level level_;
+    double unit_ = 0;  // what a product of a centroid's codes is worth in products of residuals
     std::vector<std::int64_t> starts_;
     std::vector<std::size_t> first_block_;  // [lists + 1]
-    Buffer centroid_codes_, codes_, rows_;  // rows: int32 [blocks][kBlockRows], -1 where there is none
+    Buffer centroid_codes_, blocks_;
 };
 
 }  // namespace tamis

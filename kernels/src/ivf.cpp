@@ -7,6 +7,7 @@
 
 #include "codes.h"
 #include "dot_rows.h"
+#include "residual.h"
 #include "score_key.h"
 
 #define TAMIS_BODY "../src/ivf.inl"
@@ -17,10 +18,20 @@ namespace {
 
 std::size_t blocks_of(std::size_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
-// Codes of a row into its place in a block.
+// Codes of 8 bits [groups * 4] into their place in a block.
 void place(const std::uint8_t* codes, std::size_t groups, std::size_t slot, std::uint8_t* block) {
     for (std::size_t g = 0; g < groups; ++g)
         std::memcpy(block + (g * kBlockRows + slot) * 4, codes + g * 4, 4);
+}
+
+// A row and its levels [groups * 4] into their place in a block.
+void place(std::int32_t row, const std::uint8_t* levels, std::size_t groups, std::size_t slot,
+           std::uint8_t* block) {
+    std::memcpy(block + slot * sizeof row, &row, sizeof row);
+    std::uint8_t* codes = block + (sizeof row * kBlockRows + slot * 4);
+    for (std::size_t g = 0; g < groups; g += 2, levels += 8, codes += kBlockRows * 4)
+        for (std::size_t d = 0; d < 4; ++d)
+            codes[d] = static_cast<std::uint8_t>(levels[d] | levels[4 + d] << 4);
 }
 
 void prefetch_row(const float* vectors, std::int32_t row, std::size_t dims) {
@@ -37,16 +48,18 @@ IvfQuery encode_query(const float* query, std::size_t dims, std::size_t groups, 
         most = size > most ? size : most;
     }
     const float scale = most > 1e-30f ? 127 / most : 0;
+    std::int32_t sum = 0;
     for (std::size_t d = 0; d < groups * 4; ++d) {
         const float scaled = d < dims ? query[d] * scale : 0;
         codes[d] = static_cast<std::int8_t>(scaled == scaled ? std::rint(scaled) : 0);
         pairs[d / 4 * 4 + d % 2 * 2 + d % 4 / 2] = codes[d];
+        sum += codes[d];
     }
-    return {codes, pairs};
+    return {codes, pairs, sum};
 }
 
 // More than are asked for: what codes take for worse by a little may be better.
-std::size_t kept(std::size_t k) { return k + k / 8 + kBlockRows; }
+std::size_t kept(std::size_t k) { return k + k / 2 + 64; }
 
 // All but the best `keep` are left out, and none is let in that is worse than these.
 void cut(IvfHits& hits, std::size_t keep) {
@@ -93,13 +106,33 @@ private:
 
 std::int32_t row_of(std::uint64_t entry) { return static_cast<std::int32_t>(entry & 0xffffffffu); }
 
+// What a step of the residuals of some of the rows should be. centroids [lists][dims]: as decoded.
+float step_of(const float* centroids, std::size_t lists, const std::int64_t* starts,
+              const std::int32_t* rows, const float* vectors, std::size_t dims) {
+    constexpr std::size_t kSample = 16'384;
+    const auto size = static_cast<std::size_t>(starts[lists]);
+    const std::size_t stride = size / kSample + 1;
+    std::vector<float> residuals;
+    residuals.reserve((size / stride + 1) * dims);
+    for (std::size_t i = 0, list = 0; i < size; i += stride) {
+        while (static_cast<std::size_t>(starts[list + 1]) <= i) ++list;
+        const float* row = vectors + static_cast<std::size_t>(rows[i]) * dims;
+        for (std::size_t d = 0; d < dims; ++d) {
+            float number;
+            std::memcpy(&number, row + d, sizeof number);
+            residuals.push_back(number - centroids[list * dims + d]);
+        }
+    }
+    return residual_step(residuals.data(), residuals.size());
+}
+
 }  // namespace
 
 IvfIndex::IvfIndex(const float* centroids, std::size_t lists, const std::int64_t* starts,
                    const std::int32_t* rows, const float* vectors, std::size_t dims)
     : lists_(lists),
       dims_(dims),
-      groups_((dims + 3) / 4),
+      groups_((dims + 7) / 8 * 2),
       size_(static_cast<std::size_t>(starts[lists])),
       words_(0),
       vectors_(vectors),
@@ -108,45 +141,57 @@ IvfIndex::IvfIndex(const float* centroids, std::size_t lists, const std::int64_t
       first_block_(lists + 1) {
     const std::size_t width = code_width(dims), bytes = groups_ * 4 * kBlockRows;
     std::vector<std::uint8_t> codes(std::max<std::size_t>(lists, 1) * width);
-    encode_rows(centroids, lists, dims, codes.data());
-    auto* block_codes = centroid_codes_.reserve<std::uint8_t>(blocks_of(lists) * bytes);
-    std::fill(block_codes, block_codes + blocks_of(lists) * bytes, std::uint8_t{128});
-    for (std::size_t list = 0; list < lists; ++list)
-        place(codes.data() + list * width, groups_, list % kBlockRows,
-              block_codes + list / kBlockRows * bytes);
+    const float unit = encode_rows(centroids, lists, dims, codes.data()).step;
+    auto* centroid_codes = centroid_codes_.reserve<std::uint8_t>(blocks_of(lists) * bytes);
+    std::fill(centroid_codes, centroid_codes + blocks_of(lists) * bytes, std::uint8_t{128});
+    std::vector<float> decoded(lists * dims);
+    for (std::size_t list = 0; list < lists; ++list) {
+        const std::uint8_t* from = codes.data() + list * width;
+        place(from, groups_, list % kBlockRows, centroid_codes + list / kBlockRows * bytes);
+        for (std::size_t d = 0; d < dims; ++d)
+            decoded[list * dims + d] = static_cast<float>(from[d] - 128) * unit;
+    }
+    // where lists have next to no width, products of centroids stay within 32 bits
+    constexpr float kFinest = 64;
+    const float step = std::max(step_of(decoded.data(), lists, starts, rows, vectors, dims), unit / kFinest);
+    unit_ = step > 0 ? double{unit} / step : 0;
 
     for (std::size_t list = 0; list < lists; ++list)
         first_block_[list + 1] = first_block_[list] + blocks_of(list_rows(list));
-    const std::size_t blocks = first_block_[lists];
-    auto* slots = rows_.reserve<std::int32_t>(blocks * kBlockRows);
-    std::fill(slots, slots + blocks * kBlockRows, -1);
-    block_codes = codes_.reserve<std::uint8_t>(blocks * bytes);
-    std::fill(block_codes, block_codes + blocks * bytes, std::uint8_t{128});
-    const std::size_t end =
-        size_ == 0 ? 0 : static_cast<std::size_t>(*std::max_element(rows, rows + size_)) + 1;
-    words_ = (end + 63) / 64;
-    // where rows are the first ones they are read in order
-    const float most = largest_number(vectors, end == size_ ? nullptr : rows, size_, dims);
+    const std::size_t size = first_block_[lists] * NibbleBlocks::bytes(groups_);
+    auto* blocks = blocks_.reserve<std::uint8_t>(size);
+    std::fill(blocks, blocks + size, std::uint8_t{0xff});  // no row
+    const auto encode =
+        variant(level_, scalar::encode_residual, avx2::encode_residual, avx512::encode_residual);
+    std::vector<std::uint8_t> levels(groups_ * 4);
     constexpr std::size_t kAhead = 8;
     for (std::size_t list = 0; list < lists; ++list)
         for (std::size_t i = 0; i < list_rows(list); ++i) {
             const std::int32_t* row = rows + starts[list] + i;
-            const std::size_t slot = first_block_[list] * kBlockRows + i;
-            slots[slot] = *row;
             if (row + kAhead < rows + size_) prefetch_row(vectors, row[kAhead], dims);
-            encode(vectors, row, 1, dims, most, codes.data());
-            place(codes.data(), groups_, slot % kBlockRows,
-                  block_codes + slot / kBlockRows * bytes);
+            encode(vectors + static_cast<std::size_t>(*row) * dims, decoded.data() + list * dims, dims,
+                   step > 0 ? 1 / step : 0, levels.data());
+            place(*row, levels.data(), groups_, i % kBlockRows,
+                  blocks + (first_block_[list] + i / kBlockRows) * NibbleBlocks::bytes(groups_));
         }
+    const std::size_t end =
+        size_ == 0 ? 0 : static_cast<std::size_t>(*std::max_element(rows, rows + size_)) + 1;
+    words_ = (end + 63) / 64;
 }
 
-// The codes of a list on their way to the cache, as far as that is worth it.
+// The blocks of a list on their way to the cache, as far as that is worth it.
 void IvfIndex::fetch(std::size_t list) const {
     constexpr std::size_t kMost = 8192;  // bytes
-    const BlockCodes table{codes_.data<std::uint8_t>(), groups_};
-    const std::uint8_t* from = table.block(first_block_[list]);
-    const auto bytes = static_cast<std::size_t>(table.block(first_block_[list + 1]) - from);
+    const std::uint8_t* from = blocks().block(first_block_[list]);
+    const auto bytes = static_cast<std::size_t>(blocks().block(first_block_[list + 1]) - from);
     for (std::size_t at = 0; at < std::min(bytes, kMost); at += 64) __builtin_prefetch(from + at);
+}
+
+// What the product of a centroid's codes, of which `product` is one, adds to those of its rows'.
+std::int32_t IvfIndex::base_of(std::int32_t product, const IvfQuery& query) const {
+    constexpr double kMost = 1 << 30;
+    const double base = (product - 128 * query.sum) * unit_;  // centroids' codes are around 128
+    return static_cast<std::int32_t>(std::rint(std::clamp(base, -kMost, kMost)));
 }
 
 void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, std::size_t scanned,
@@ -154,17 +199,37 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
     std::fill(rows, rows + count * k, -1);
     std::fill(scores, scores + count * k, -std::numeric_limits<float>::infinity());
     if (size_ == 0 || k == 0) return;
-    const std::size_t keep = std::min(kept(k), size_), limit = 2 * keep + 256;
+    // a few queries share what is read of the centroids
+    constexpr std::size_t kTogether = 4;
+    thread_local Buffer code_memory, pair_memory, product_memory;
+    const std::size_t width = groups_ * 4, padded = blocks_of(lists_) * kBlockRows;
+    auto* codes = code_memory.reserve<std::int8_t>(kTogether * width);
+    auto* pairs = pair_memory.reserve<std::int16_t>(kTogether * width);
+    auto* products = product_memory.reserve<std::int32_t>(kTogether * padded);
     const auto products_of =
         variant(level_, scalar::block_products, avx2::block_products, avx512::block_products);
+    IvfQuery encoded[kTogether];
+    for (std::size_t q = 0; q < count; q += kTogether) {
+        const std::size_t some = std::min(kTogether, count - q);
+        for (std::size_t i = 0; i < some; ++i)
+            encoded[i] = encode_query(queries + (q + i) * dims_, dims_, groups_, codes + i * width,
+                                      pairs + i * width);
+        products_of({centroid_codes_.data<std::uint8_t>(), groups_}, blocks_of(lists_), encoded, some,
+                    products);
+        for (std::size_t i = 0; i < some; ++i)
+            search_one(queries + (q + i) * dims_, encoded[i], products + i * padded, k, scanned, allowed,
+                       rows + (q + i) * k, scores + (q + i) * k);
+    }
+}
+
+void IvfIndex::search_one(const float* query, const IvfQuery& encoded, const std::int32_t* products,
+                          std::size_t k, std::size_t scanned, const std::uint64_t* allowed,
+                          std::int32_t* rows, float* scores) const {
+    const std::size_t keep = std::min(kept(k), size_), limit = 2 * keep + 256;
     const auto classify =
         variant(level_, scalar::classes_of, avx2::classes_of, avx512::classes_of);
     const auto scan = variant(level_, scalar::scan_list, avx2::scan_list, avx512::scan_list);
-    thread_local Buffer code_memory, pair_memory, product_memory, class_memory, order_memory, entry_memory,
-        row_memory, score_memory;
-    auto* codes = code_memory.reserve<std::int8_t>(groups_ * 4);
-    auto* pairs = pair_memory.reserve<std::int16_t>(groups_ * 4);
-    auto* products = product_memory.reserve<std::int32_t>(blocks_of(lists_) * kBlockRows);
+    thread_local Buffer class_memory, order_memory, entry_memory, row_memory, score_memory;
     auto* classes = class_memory.reserve<std::uint8_t>(lists_);
     auto* order = order_memory.reserve<std::uint64_t>(lists_);
     // what comes of a few blocks fits beside what is kept; lists are scanned in such parts
@@ -172,38 +237,30 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
     auto* entries = entry_memory.reserve<std::uint64_t>(limit + (kPart + 1) * kBlockRows);
     auto* candidates = row_memory.reserve<std::int32_t>(keep);
     auto* exact = score_memory.reserve<float>(keep);
-    for (std::size_t q = 0; q < count; ++q) {
-        const float* query = queries + q * dims_;
-        const IvfQuery encoded = encode_query(query, dims_, groups_, codes, pairs);
-        products_of({centroid_codes_.data<std::uint8_t>(), groups_}, blocks_of(lists_), encoded,
-                    products);
-        classify(products, lists_, classes);
-        ListOrder nearest(products, classes, lists_, order);
-        IvfHits hits{entries, 0, 0, std::numeric_limits<std::int32_t>::min()};
-        for (std::size_t i = 0, sorted = 0; i < lists_ && hits.seen < scanned; ++i) {
-            if (i == sorted) sorted = nearest.more();
-            const std::size_t list = order[i] & 0xffffffffu;
-            if (i + 1 < sorted) fetch(order[i + 1] & 0xffffffffu);
-            for (std::size_t block = first_block_[list]; block < first_block_[list + 1];
-                 block += kPart) {
-                scan({codes_.data<std::uint8_t>(), groups_}, block,
-                     std::min(block + kPart, first_block_[list + 1]), rows_.data<std::int32_t>(),
-                     allowed, encoded, hits);
-                if (hits.count >= limit) cut(hits, keep);
-            }
+    classify(products, lists_, classes);
+    ListOrder nearest(products, classes, lists_, order);
+    IvfHits hits{entries, 0, 0, std::numeric_limits<std::int32_t>::min()};
+    for (std::size_t i = 0, sorted = 0; i < lists_ && hits.seen < scanned; ++i) {
+        if (i == sorted) sorted = nearest.more();
+        const std::size_t list = order[i] & 0xffffffffu;
+        if (i + 1 < sorted) fetch(order[i + 1] & 0xffffffffu);
+        const std::int32_t base = base_of(products[list], encoded);
+        for (std::size_t block = first_block_[list]; block < first_block_[list + 1]; block += kPart) {
+            scan(blocks(), block, std::min(block + kPart, first_block_[list + 1]), allowed, encoded,
+                 base, hits);
+            if (hits.count >= limit) cut(hits, keep);
         }
-        cut(hits, keep);
-        for (std::size_t i = 0; i < hits.count; ++i) candidates[i] = row_of(entries[i]);
-        dot_rows(vectors_, dims_, candidates, hits.count, query, 1, exact);
-        for (std::size_t i = 0; i < hits.count; ++i)
-            entries[i] = std::uint64_t{score_key(exact[i])} << 32 |
-                         static_cast<std::uint32_t>(candidates[i]);
-        const std::size_t found = std::min(k, hits.count);
-        std::sort(entries, entries + hits.count);
-        for (std::size_t i = 0; i < found; ++i) {
-            rows[q * k + i] = row_of(entries[i]);
-            scores[q * k + i] = key_score(static_cast<std::uint32_t>(entries[i] >> 32));
-        }
+    }
+    cut(hits, keep);
+    for (std::size_t i = 0; i < hits.count; ++i) candidates[i] = row_of(entries[i]);
+    dot_rows(vectors_, dims_, candidates, hits.count, query, 1, exact);
+    for (std::size_t i = 0; i < hits.count; ++i)
+        entries[i] = std::uint64_t{score_key(exact[i])} << 32 | static_cast<std::uint32_t>(candidates[i]);
+    const std::size_t found = std::min(k, hits.count);
+    std::sort(entries, entries + hits.count);
+    for (std::size_t i = 0; i < found; ++i) {
+        rows[i] = row_of(entries[i]);
+        scores[i] = key_score(static_cast<std::uint32_t>(entries[i] >> 32));
     }
 }
 

@@ -11,7 +11,7 @@ inline std::int32_t load_four(const void* from) {
     return bytes;
 }
 
-inline Sums products_of(const BlockCodes& table, std::size_t block, const IvfQuery& query) {
+inline Sums products_of(const ByteBlocks& table, std::size_t block, const IvfQuery& query) {
     const std::uint8_t* from = table.block(block);
     Sums sums{};
 #if TAMIS_TIER == 2
@@ -52,6 +52,54 @@ inline Sums products_of(const BlockCodes& table, std::size_t block, const IvfQue
     return sums;
 }
 
+// Products of what sixteen rows differ by from their centroid.
+inline Sums residuals_of(const std::uint8_t* from, std::size_t groups, const std::int8_t* query) {
+    Sums sums{};
+#if TAMIS_TIER == 2
+    const __m512i low = _mm512_set1_epi8(0xf);
+    __m512i chain[4] = {};
+    const auto add = [&](std::size_t g, __m512i& even, __m512i& odd) {
+        const __m512i both = _mm512_loadu_si512(from + g * 2 * kBlockRows);
+        even = _mm512_dpbusd_epi32(even, _mm512_and_si512(both, low),
+                                   _mm512_set1_epi32(load_four(query + g * 4)));
+        odd = _mm512_dpbusd_epi32(odd, _mm512_and_si512(_mm512_srli_epi16(both, 4), low),
+                                  _mm512_set1_epi32(load_four(query + g * 4 + 4)));
+    };
+    std::size_t g = 0;
+    for (; g + 4 <= groups; g += 4) {
+        add(g, chain[0], chain[1]);
+        add(g + 2, chain[2], chain[3]);
+    }
+    if (g < groups) add(g, chain[0], chain[1]);
+    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(chain[0], chain[1]),
+                                         _mm512_add_epi32(chain[2], chain[3]));
+    _mm512_storeu_si512(sums.of, sum);
+#elif TAMIS_TIER == 1
+    const __m256i low = _mm256_set1_epi8(0xf), one = _mm256_set1_epi16(1);
+    __m256i sum[2] = {};
+    for (std::size_t g = 0; g < groups; g += 2, from += kBlockRows * 4) {
+        const __m256i first = _mm256_set1_epi32(load_four(query + g * 4));
+        const __m256i second = _mm256_set1_epi32(load_four(query + g * 4 + 4));
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from) + half);
+            // pairs of products of 15 and 127 do not saturate, nor do two of them
+            const __m256i pairs = _mm256_add_epi16(
+                _mm256_maddubs_epi16(_mm256_and_si256(both, low), first),
+                _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(both, 4), low), second));
+            sum[half] = _mm256_add_epi32(sum[half], _mm256_madd_epi16(pairs, one));
+        }
+    }
+    std::memcpy(sums.of, sum, sizeof sum);
+#else
+    for (std::size_t g = 0; g < groups; g += 2)
+        for (std::size_t r = 0; r < kBlockRows; ++r, from += 4)
+            for (std::size_t d = 0; d < 4; ++d)
+                sums.of[r] += (from[d] & 0xf) * query[g * 4 + d] + (from[d] >> 4) * query[g * 4 + 4 + d];
+#endif
+    return sums;
+}
+
 // A bit for each of sixteen rows that is one, and allowed.
 inline std::uint32_t allowed_of(const std::int32_t* rows, const std::uint64_t* allowed) {
 #if TAMIS_TIER == 2
@@ -74,10 +122,11 @@ inline std::uint32_t allowed_of(const std::int32_t* rows, const std::uint64_t* a
 #endif
 }
 
-// Adds those of the rows with bits that reach hits.least.
-inline void take(const Sums& sums, const std::int32_t* rows, std::uint32_t bits, IvfHits& hits) {
+// Adds those of the rows with bits that, with `base` more, reach hits.least.
+inline void take(const Sums& sums, const std::int32_t* rows, std::uint32_t bits, std::int32_t base,
+                 IvfHits& hits) {
 #if TAMIS_TIER == 2
-    const __m512i sum = _mm512_loadu_si512(sums.of);
+    const __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(sums.of), _mm512_set1_epi32(base));
     const __mmask16 kept = _mm512_mask_cmpge_epi32_mask(static_cast<__mmask16>(bits), sum,
                                                         _mm512_set1_epi32(hits.least));
     if (kept == 0) return;
@@ -95,21 +144,23 @@ inline void take(const Sums& sums, const std::int32_t* rows, std::uint32_t bits,
 #else
     for (; bits != 0; bits &= bits - 1) {
         const auto r = static_cast<std::size_t>(__builtin_ctz(bits));
-        hits.entries[hits.count] =
-            std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(sums.of[r])} << 32 |
-            static_cast<std::uint32_t>(rows[r]);
-        hits.count += sums.of[r] >= hits.least;  // written always, kept by the increment
+        const std::int32_t sum = sums.of[r] + base;
+        hits.entries[hits.count] = std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(sum)} << 32 |
+                                   static_cast<std::uint32_t>(rows[r]);
+        hits.count += sum >= hits.least;  // written always, kept by the increment
     }
 #endif
 }
 
-// The products of `count` blocks with a query.
-void block_products(const BlockCodes& table, std::size_t count, const IvfQuery& query,
-                    std::int32_t* products) {
-    for (std::size_t block = 0; block < count; ++block) {
-        const Sums sums = products_of(table, block, query);
-        std::memcpy(products + block * kBlockRows, sums.of, sizeof sums.of);
-    }
+// The products of `count` blocks with each of `queries`, to `products` [queries][count * kBlockRows]:
+// block by block, since reading them takes longer than multiplying.
+void block_products(const ByteBlocks& table, std::size_t count, const IvfQuery* queries,
+                    std::size_t query_count, std::int32_t* products) {
+    for (std::size_t block = 0; block < count; ++block)
+        for (std::size_t q = 0; q < query_count; ++q) {
+            const Sums sums = products_of(table, block, queries[q]);
+            std::memcpy(products + (q * count + block) * kBlockRows, sums.of, sizeof sums.of);
+        }
 }
 
 // The class of each product, 0 for the largest to 255 for the least, none below that of a better one.
@@ -127,16 +178,34 @@ void classes_of(const std::int32_t* products, std::size_t count, std::uint8_t* c
     }
 }
 
-// Adds the allowed rows of blocks `first` to `last` that reach hits.least to the hits, which have
-// room for all of them and one block more. `rows` is [blocks][kBlockRows], `allowed` a bit a row, or
-// null: all are.
-void scan_list(const BlockCodes& table, std::size_t first, std::size_t last,
-               const std::int32_t* rows, const std::uint64_t* allowed, const IvfQuery& query,
+// Adds the allowed rows of blocks `first` to `last` that, with the product `base` of their centroid,
+// reach hits.least to the hits, which have room for all of them and one block more. `allowed` is a
+// bit a row, or null: all are.
+void scan_list(const NibbleBlocks& table, std::size_t first, std::size_t last,
+               const std::uint64_t* allowed, const IvfQuery& query, std::int32_t base,
                IvfHits& hits) {
-    for (std::size_t block = first; block < last; ++block) {
-        const std::int32_t* own = rows + block * kBlockRows;
-        const std::uint32_t bits = allowed_of(own, allowed);
+    for (std::size_t index = first; index < last; ++index) {
+        const std::uint8_t* block = table.block(index);
+        const auto* rows = reinterpret_cast<const std::int32_t*>(block);
+        const std::uint32_t bits = allowed_of(rows, allowed);
         hits.seen += static_cast<std::size_t>(__builtin_popcount(bits));
-        if (bits != 0) take(products_of(table, block, query), own, bits, hits);
+        if (bits == 0) continue;
+        take(residuals_of(block + sizeof(std::int32_t) * kBlockRows, table.groups, query.codes), rows,
+             bits, base, hits);
+    }
+}
+
+// What a row differs by from a centroid, in steps of 1 / inverse, to levels [dims] of 0 to 15; what
+// is no number counts as the least.
+void encode_residual(const float* row, const float* centroid, std::size_t dims, float inverse,
+                     std::uint8_t* levels) {
+    constexpr float half = kResidualLevels / 2;
+    for (std::size_t d = 0; d < dims; ++d) {
+        float number;
+        std::memcpy(&number, row + d, sizeof number);
+        const float steps = (number - centroid[d]) * inverse;
+        const float above = steps > -half ? steps : -half;
+        // what lies between them is cut off: a level stands for what is in the middle of it
+        levels[d] = static_cast<std::uint8_t>((above < half - 0.5f ? above : half - 0.5f) + half);
     }
 }

@@ -677,11 +677,12 @@ class IvfIndex(_Made):
     """Search in inverted lists: rows kept in lists, each around a centroid.
 
     IVF: Jégou, Douze, Schmid, Product Quantization for Nearest Neighbor Search, TPAMI 2011, here
-    without its quantizer: rows are compared by codes of 8 bits, made at construction.
+    with a plain quantizer: rows are compared by codes of 4 bits a number for what they differ by
+    from their centroid, made at construction.
     centroids: float32[l, d]; starts: int64[l + 1], ascending from 0; rows: int32[n], of which list
     i has rows[starts[i]:starts[i + 1]], none of them twice; vectors: float32[m, d], kept by
-    reference: do not write to those of the index. One scale serves all codes: vectors should be of
-    about one length, as unit vectors are. Searching is thread safe, and the index keeps the level
+    reference: do not write to those of the index. One scale serves all codes: lists should be about
+    as wide as each other, as those of unit vectors are. Searching is thread safe, and the index keeps the level
     it was built at. IndexError: a row is outside of vectors. ValueError: the lists are none.
     """
 
@@ -713,7 +714,7 @@ class IvfIndex(_Made):
 
         queries: float32[q, d]; bits: uint64[w], w * 64 > every row, allows rows as in `scan`, or
         None for all. Looked into are the lists whose centroids have the largest products of codes,
-        until they hold ``scanned`` allowed rows. Of these the k + k / 8 + 16 with the largest
+        until they hold ``scanned`` allowed rows. Of these the k + k / 2 + 64 with the largest
         products of codes are scored exactly, as `dot_rows` does: where all lists are looked into,
         only what codes mistake by more than that is missed.
         Returns rows int32[q, k] and scores float32[q, k], best first, filled up with -1 and -inf

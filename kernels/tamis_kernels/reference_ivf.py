@@ -12,6 +12,11 @@ from tamis_kernels.arguments import check, check_bits, check_k, check_length, ch
 from tamis_kernels.reference_hnsw import codes_of, query_codes
 from tamis_kernels.reference_products import inner_products
 
+_SAMPLE = 16_384  # rows that the step is taken from
+_FINEST = np.float32(64)  # steps of residuals to one of centroids, at most
+_MOST = 2**30
+_BINS, _LEVELS = 1024, 16
+
 
 class IvfIndex:
     def __init__(
@@ -38,7 +43,14 @@ class IvfIndex:
         self._rows = rows
         self._starts = starts
         self._centroids = codes_of(centroids)
-        self._codes = codes_of(vectors[rows])
+        sizes = np.abs(centroids)
+        unit = np.max(sizes, initial=np.float32(0), where=np.isfinite(sizes)) / np.float32(127)
+        near = (self._centroids.astype(np.float32) * unit).repeat(np.diff(starts), axis=0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            residuals = vectors[rows] - near
+        step = max(residual_step(residuals[:: len(rows) // _SAMPLE + 1]), unit / _FINEST)
+        self._unit = float(unit) / float(step) if step > 0 else 0.0
+        self._codes = _levels(residuals, np.float32(1) / step if step > 0 else np.float32(0))
 
     @property
     def size(self) -> int:
@@ -66,15 +78,41 @@ class IvfIndex:
         sizes = np.diff(held)
         for q, query in enumerate(queries):
             codes = query_codes(query)
-            order = np.argsort(-(self._centroids @ codes), kind="stable")
+            products = self._centroids @ codes
+            order = np.argsort(-products, kind="stable")
             enough = np.searchsorted(np.cumsum(sizes[order]), scanned) + 1
             spans = [np.arange(*self._starts[each : each + 2]) for each in order[:enough]]
             at = np.concatenate([np.empty(0, np.int64), *spans])
             at = at[allowed[at]]
-            nearest = np.lexsort((self._rows[at], -(self._codes[at] @ codes)))
-            found = self._rows[at[nearest[: k + k // 8 + 16]]]
-            products = inner_products(self._vectors[found], query[None])[:, 0]
-            best = np.lexsort((found, -products))[:k]  # NaN last
+            base = np.rint(np.clip(products * self._unit, -_MOST, _MOST)).astype(np.int64)
+            of_list = np.searchsorted(self._starts, at, side="right") - 1
+            nearest = np.lexsort((self._rows[at], -(base[of_list] + self._codes[at] @ codes)))
+            found = self._rows[at[nearest[: k + k // 2 + 64]]]
+            exact = inner_products(self._vectors[found], query[None])[:, 0]
+            best = np.lexsort((found, -exact))[:k]  # NaN last
             rows[q, : len(best)] = found[best]
-            scores[q, : len(best)] = products[best]
+            scores[q, : len(best)] = exact[best]
         return rows, scores
+
+
+def residual_step(numbers: NDArray[np.float32]) -> np.float32:
+    """What one of sixteen levels is worth, so that they span all but 0.3 % of the numbers."""
+    sizes = np.abs(numbers)
+    sizes = sizes[np.isfinite(sizes)]
+    most = sizes.max(initial=np.float32(0))
+    if not most > 1e-30:
+        return np.float32(0)
+    bins = np.minimum((sizes * (np.float32(_BINS) / most)).astype(np.int64), _BINS - 1)
+    within = np.cumsum(np.bincount(bins, minlength=_BINS))
+    bin_ = int(np.argmax(within * 1000 >= len(sizes) * 997))
+    return np.float32(bin_ + 1) * (most / np.float32(_BINS)) / np.float32(_LEVELS // 2)
+
+
+def _levels(residuals: NDArray[np.float32], inverse: np.float32) -> NDArray[np.int32]:
+    """0 to 15; what is no number counts as the least."""
+    half = np.float32(_LEVELS // 2)
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = residuals * inverse
+    steps = np.where(steps > -half, steps, -half)
+    levels: NDArray[np.int32] = (np.minimum(steps, half - np.float32(0.5)) + half).astype(np.int32)
+    return levels
