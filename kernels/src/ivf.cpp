@@ -7,8 +7,8 @@
 
 #include "codes.h"
 #include "dot_rows.h"
+#include "ranked.h"
 #include "residual.h"
-#include "score_key.h"
 
 #define TAMIS_BODY "../src/ivf.inl"
 #include "each_tier.h"
@@ -61,14 +61,11 @@ IvfQuery encode_query(const float* query, std::size_t dims, std::size_t groups, 
 // More than are asked for: what codes take for worse by a little may be better.
 std::size_t kept(std::size_t k) { return k + k / 2 + 64; }
 
-// All but the best `keep` are left out, and none is let in that is worse than these.
+// All but the best `keep` are left out.
 void cut(IvfHits& hits, std::size_t keep) {
     if (hits.count <= keep) return;
     std::nth_element(hits.entries, hits.entries + keep - 1, hits.entries + hits.count);
     hits.count = keep;
-    // unsigned, as where keys are made: a difference of 2^31 and more wraps round to the product
-    hits.least = static_cast<std::int32_t>(
-        0x7fffffffu - static_cast<std::uint32_t>(hits.entries[keep - 1] >> 32));
 }
 
 // Lists by their products, best first, as far as they are asked for: put into classes at once, and
@@ -229,6 +226,7 @@ void IvfIndex::search_one(const float* query, const IvfQuery& encoded, const std
     const auto classify =
         variant(level_, scalar::classes_of, avx2::classes_of, avx512::classes_of);
     const auto scan = variant(level_, scalar::scan_list, avx2::scan_list, avx512::scan_list);
+    const auto thin = variant(level_, scalar::thin, avx2::thin, avx512::thin);
     thread_local Buffer class_memory, order_memory, entry_memory, row_memory, score_memory;
     auto* classes = class_memory.reserve<std::uint8_t>(lists_);
     auto* order = order_memory.reserve<std::uint64_t>(lists_);
@@ -248,19 +246,21 @@ void IvfIndex::search_one(const float* query, const IvfQuery& encoded, const std
         for (std::size_t block = first_block_[list]; block < first_block_[list + 1]; block += kPart) {
             scan(blocks(), block, std::min(block + kPart, first_block_[list + 1]), allowed, encoded,
                  base, hits);
-            if (hits.count >= limit) cut(hits, keep);
+            if (hits.count < limit) continue;
+            thin(hits, keep);
+            if (hits.count > limit / 2) cut(hits, keep);  // many were in one bin
         }
     }
     cut(hits, keep);
     for (std::size_t i = 0; i < hits.count; ++i) candidates[i] = row_of(entries[i]);
     dot_rows(vectors_, dims_, candidates, hits.count, query, 1, exact);
-    for (std::size_t i = 0; i < hits.count; ++i)
-        entries[i] = std::uint64_t{score_key(exact[i])} << 32 | static_cast<std::uint32_t>(candidates[i]);
-    const std::size_t found = std::min(k, hits.count);
-    std::sort(entries, entries + hits.count);
-    for (std::size_t i = 0; i < found; ++i) {
-        rows[i] = row_of(entries[i]);
-        scores[i] = key_score(static_cast<std::uint32_t>(entries[i] >> 32));
+    for (std::size_t i = 0; i < hits.count; ++i) entries[i] = ranked(exact[i], i);
+    // behind them is room for as many
+    const std::uint64_t* best = sort_ranked(entries, entries + keep, hits.count, candidates);
+    for (std::size_t i = 0; i < std::min(k, hits.count); ++i) {
+        const std::size_t position = ranked_position(best[i]);
+        rows[i] = candidates[position];
+        scores[i] = exact[position];
     }
 }
 

@@ -195,6 +195,48 @@ void scan_list(const NibbleBlocks& table, std::size_t first, std::size_t last,
     }
 }
 
+// Leaves out what is worse than the best `keep` and by more than a bin of many, and lets nothing in
+// that would be. How many are left is between `keep` and hits.count.
+void thin(IvfHits& hits, std::size_t keep) {
+    constexpr std::size_t kBins = 256;
+    std::uint32_t best = 0xffffffffu, worst = 0;
+    for (std::size_t i = 0; i < hits.count; ++i) {
+        const auto key = static_cast<std::uint32_t>(hits.entries[i] >> 32);
+        best = key < best ? key : best;
+        worst = key > worst ? key : worst;
+    }
+    int shift = 0;
+    while ((worst - best) >> shift >= kBins) ++shift;
+    std::uint32_t bins[kBins] = {};
+    for (std::size_t i = 0; i < hits.count; ++i)
+        ++bins[(static_cast<std::uint32_t>(hits.entries[i] >> 32) - best) >> shift];
+    std::uint32_t bin = 0;
+    for (std::size_t within = bins[0]; within < keep; within += bins[bin]) ++bin;
+    const std::uint64_t end = best + ((std::uint64_t{bin} + 1) << shift);
+    const std::uint64_t last = end > worst ? worst : end - 1;
+    std::size_t left = 0;
+#if TAMIS_TIER == 2
+    const __m512i limit = _mm512_set1_epi64(static_cast<long long>(last << 32 | 0xffffffffu));
+    for (std::size_t i = 0; i < hits.count; i += 8) {  // what lies behind the last is written, too
+        const std::size_t some = hits.count - i;
+        const __m512i entries = _mm512_loadu_si512(hits.entries + i);
+        const __mmask8 kept = _mm512_mask_cmple_epu64_mask(
+            static_cast<__mmask8>(some < 8 ? (1u << some) - 1 : 0xffu), entries, limit);
+        _mm512_storeu_si512(hits.entries + left, _mm512_maskz_compress_epi64(kept, entries));
+        left += static_cast<std::size_t>(__builtin_popcount(kept));
+    }
+#else
+    for (std::size_t i = 0; i < hits.count; ++i) {
+        const std::uint64_t entry = hits.entries[i];
+        hits.entries[left] = entry;
+        left += entry >> 32 <= last;
+    }
+#endif
+    hits.count = left;
+    // unsigned, as where keys are made: a difference of 2^31 and more wraps round to the product
+    hits.least = static_cast<std::int32_t>(0x7fffffffu - static_cast<std::uint32_t>(last));
+}
+
 // What a row differs by from a centroid, in steps of 1 / inverse, to levels [dims] of 0 to 15; what
 // is no number counts as the least.
 void encode_residual(const float* row, const float* centroid, std::size_t dims, float inverse,

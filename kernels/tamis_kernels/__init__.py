@@ -682,8 +682,9 @@ class IvfIndex(_Made):
     centroids: float32[l, d]; starts: int64[l + 1], ascending from 0; rows: int32[n], of which list
     i has rows[starts[i]:starts[i + 1]], none of them twice; vectors: float32[m, d], kept by
     reference: do not write to those of the index. One scale serves all codes: lists should be about
-    as wide as each other, as those of unit vectors are. Searching is thread safe, and the index keeps the level
-    it was built at. IndexError: a row is outside of vectors. ValueError: the lists are none.
+    as wide as each other, as those of unit vectors are. Searching is thread safe, and the index
+    keeps the level it was built at. IndexError: a row is outside of vectors. ValueError: the lists
+    are none.
     """
 
     __slots__ = ("_index",)

@@ -83,11 +83,12 @@ def test_levels_make_the_same_codes_of_any_numbers(
         vectors[rng.integers(items), rng.integers(dims)] = strange
     starts, rows = lists_of(assigned, 4)
     queries = rng.normal(size=(6, dims)).astype(np.float32)
+    half = items // 2 + 1
     with np.errstate(invalid="ignore"):
-        found, scores = IvfIndex(centroids, starts, rows, vectors).search(queries, 10, items // 2 + 1)
+        found, scores = IvfIndex(centroids, starts, rows, vectors).search(queries, 10, half)
         with tamis_kernels.with_level("reference"):
             index = IvfIndex(centroids, starts, rows, vectors)
-            expected, products = index.search(queries, 10, items // 2 + 1)
+            expected, products = index.search(queries, 10, half)
     np.testing.assert_allclose(scores, products, rtol=1e-5, atol=1e-5 * max(width, 1.0))
     if width >= 0.1:  # below that, what is added up in another order decides
         for one, other in zip(found, expected, strict=True):
@@ -124,7 +125,7 @@ def test_in_all_lists_codes_find_nearly_all_that_is_nearest(width: float) -> Non
     vectors = vectors.astype(np.float32)
     queries = rng.normal(size=(20, 64)).astype(np.float32)
     index = IvfIndex(centroids, *lists_of(assigned, 30), vectors)
-    found, scores = index.search(queries, 100, 6000)
+    _, scores = index.search(queries, 100, 6000)
     _, exact = scan(vectors, None, queries, 100)
     # by scores: where lists have next to no width, rows are next to equal
     kept = [np.mean(each >= least - 0.01) for each, least in zip(scores, exact[:, -1], strict=True)]
