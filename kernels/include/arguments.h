@@ -25,34 +25,42 @@ namespace tamis {
 
 namespace py = pybind11;
 
+// An argument, or one of a sequence, as errors call it; put together for them alone.
+class Name {
+public:
+    Name(const char* argument) : argument_(argument) {}
+    Name(const char* argument, std::size_t i) : argument_(argument), i_(static_cast<std::ptrdiff_t>(i)) {}
+
+    std::string str() const {
+        return i_ < 0 ? argument_ : std::string(argument_) + "[" + std::to_string(i_) + "]";
+    }
+
+private:
+    const char* argument_;
+    std::ptrdiff_t i_ = -1;
+};
+
 // Kernels marked as accepting unaligned input get large tables as they are.
 enum class Alignment { needed, any };
 
 template <class T>
 class Array {
 public:
-    Array(const std::string& name, py::handle object, py::ssize_t axes,
+    Array(Name name, py::handle object, py::ssize_t axes,
           Alignment alignment = Alignment::needed)
-        : name_(name) {
-        if (!py::isinstance<py::array>(object))
-            throw py::type_error(name + ": a NumPy array of " + dtype() + " is needed, got " +
-                                 std::string(py::str(py::type::of(object).attr("__name__"))));
-        array_ = py::reinterpret_borrow<py::array>(object);
-        if (!py::isinstance<py::array_t<T, 0>>(object))
-            throw py::type_error(name + ": dtype " + dtype() + " is needed, got " +
-                                 std::string(py::str(array_.dtype())));
+        : name_(name), array_(checked(name, object)) {
         if (array_.ndim() != axes)
-            throw py::value_error(name + ": " + std::to_string(axes) +
+            throw py::value_error(name.str() + ": " + std::to_string(axes) +
                                   " dimension(s) are needed, got " +
                                   std::to_string(array_.ndim()));
         if (!(array_.flags() & py::array::c_style))
-            throw py::value_error(name + ": a C-contiguous array is needed");
+            throw py::value_error(name.str() + ": a C-contiguous array is needed");
         if (alignment == Alignment::needed) align();
     }
 
     const T* data() const { return static_cast<const T*>(array_.data()); }
     T* writable() {
-        if (!array_.writeable()) throw py::value_error(name_ + ": a writable array is needed");
+        if (!array_.writeable()) throw py::value_error(name_.str() + ": a writable array is needed");
         return static_cast<T*>(array_.mutable_data());
     }
     std::size_t size() const { return static_cast<std::size_t>(array_.size()); }
@@ -60,13 +68,25 @@ public:
 
     const Array& check_length(std::size_t expected, int axis = 0) const {
         if (shape(axis) != expected)
-            throw py::value_error(name_ + ": axis " + std::to_string(axis) + " must have " +
+            throw py::value_error(name_.str() + ": axis " + std::to_string(axis) + " must have " +
                                   std::to_string(expected) + " entries, got " +
                                   std::to_string(shape(axis)));
         return *this;
     }
 
 private:
+    // Returned, not assigned: a py::array that starts empty allocates one.
+    static py::array checked(Name name, py::handle object) {
+        if (!py::isinstance<py::array>(object))
+            throw py::type_error(name.str() + ": a NumPy array of " + dtype() + " is needed, got " +
+                                 std::string(py::str(py::type::of(object).attr("__name__"))));
+        auto array = py::reinterpret_borrow<py::array>(object);
+        if (!py::isinstance<py::array_t<T, 0>>(object))
+            throw py::type_error(name.str() + ": dtype " + dtype() + " is needed, got " +
+                                 std::string(py::str(array.dtype())));
+        return array;
+    }
+
     static std::string dtype() { return py::str(py::dtype::of<T>()); }
 
     void align() {
@@ -77,14 +97,14 @@ private:
         array_ = std::move(copy);
     }
 
-    std::string name_;
+    Name name_;
     py::array array_;
 };
 
 // A table of float32 or of float16, as it comes.
 class Cells {
 public:
-    Cells(const std::string& name, py::handle object, py::ssize_t axes) : array_(made(name, object, axes)) {}
+    Cells(Name name, py::handle object, py::ssize_t axes) : array_(made(name, object, axes)) {}
 
     const void* data() const {
         return std::visit([](const auto& array) -> const void* { return array.data(); }, array_);
@@ -101,7 +121,7 @@ public:
 private:
     using Either = std::variant<Array<float>, Array<Half>>;
 
-    static Either made(const std::string& name, py::handle object, py::ssize_t axes) {
+    static Either made(Name name, py::handle object, py::ssize_t axes) {
         if (py::isinstance<py::array_t<Half, 0>>(object))
             return Array<Half>(name, object, axes, Alignment::any);
         return Array<float>(name, object, axes, Alignment::any);

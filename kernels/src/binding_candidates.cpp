@@ -71,10 +71,6 @@ void check_as_many(const char* name, const py::sequence& given, std::size_t coun
                               " are needed, as in rows, got " + std::to_string(given.size()));
 }
 
-std::string numbered(const char* name, std::size_t s) {
-    return std::string(name) + "[" + std::to_string(s) + "]";
-}
-
 py::tuple fused(const py::sequence& row_lists, const py::sequence& weights,
                 const py::sequence& sources, float damping) {
     const std::size_t count = checked_count(row_lists);
@@ -84,10 +80,10 @@ py::tuple fused(const py::sequence& row_lists, const py::sequence& weights,
     std::vector<RankedList> lists;
     std::size_t total = 0;
     for (std::size_t s = 0; s < count; ++s) {
-        rows.emplace_back(numbered("rows", s), py::object(row_lists[s]), 1);
+        rows.emplace_back(Name("rows", s), py::object(row_lists[s]), 1);
         const auto source = py::cast<std::int64_t>(sources[s]);
         if (source < 0 || source > 31)
-            throw py::value_error(numbered("sources", s) + " is " + std::to_string(source) +
+            throw py::value_error(Name("sources", s).str() + " is " + std::to_string(source) +
                                   ", allowed are 0 to 31");
         lists.push_back({rows.back().data(), rows.back().size(), py::cast<float>(weights[s]),
                          std::uint32_t{1} << source});
@@ -119,8 +115,8 @@ py::tuple best_rows(const py::sequence& row_lists, const py::sequence& score_lis
     std::vector<ScoredList> lists;
     std::size_t total = 0;
     for (std::size_t s = 0; s < count; ++s) {
-        rows.emplace_back(numbered("rows", s), py::object(row_lists[s]), 1);
-        scores.emplace_back(numbered("scores", s), py::object(score_lists[s]), 1);
+        rows.emplace_back(Name("rows", s), py::object(row_lists[s]), 1);
+        scores.emplace_back(Name("scores", s), py::object(score_lists[s]), 1);
         scores.back().check_length(rows.back().size());
         lists.push_back({rows.back().data(), scores.back().data(), rows.back().size()});
         total += rows.back().size();
