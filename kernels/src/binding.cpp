@@ -71,15 +71,27 @@ void insert_keys(py::handle blocks_object, py::handle keys_object) {
     bloom_insert(words, blocks.shape(0), keys.data(), keys.size());
 }
 
-py::array_t<bool> test_keys(py::handle blocks_object, py::handle keys_object) {
-    const Array<std::uint32_t> blocks("blocks", blocks_object, 2, Alignment::any);
-    blocks.check_length(8, 1);
+py::array_t<std::int32_t> absent_keys(const py::sequence& filters_object, py::handle keys_object) {
+    const std::size_t given = filters_object.size();
+    std::vector<Array<std::uint32_t>> arrays;
+    std::vector<BloomFilter> filters;
+    arrays.reserve(given);
+    filters.reserve(given);
+    for (std::size_t i = 0; i < given; ++i) {
+        arrays.emplace_back(Name("filters", i), py::object(filters_object[i]), 2, Alignment::any);
+        const auto& blocks = arrays.back().check_length(8, 1);
+        // one without blocks holds nothing
+        if (blocks.shape(0) > 0) filters.push_back({blocks.data(), blocks.shape(0)});
+    }
     const Array<std::uint64_t> keys("keys", keys_object, 1);
-    auto found = empty<bool>(keys.size());
-    bool* out = found.mutable_data();
-    const Unlocked unlocked;
-    bloom_test(blocks.data(), blocks.shape(0), keys.data(), keys.size(), out);
-    return found;
+    auto positions = empty<std::int32_t>(keys.size());
+    std::int32_t* out = positions.mutable_data();
+    std::size_t count = 0;
+    {
+        const Unlocked unlocked;
+        count = bloom_absent(filters.data(), filters.size(), keys.data(), keys.size(), out);
+    }
+    return first(std::move(positions), count);
 }
 
 py::array_t<float> row_products(py::handle vectors_object, py::handle rows_object,
@@ -375,7 +387,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("set_level", set_level, arg("name"));
     module.def("xxh64", hash_slices, arg("data"), arg("offsets"));
     module.def("bloom_insert", insert_keys, arg("blocks"), arg("keys"));
-    module.def("bloom_test", test_keys, arg("blocks"), arg("keys"));
+    module.def("bloom_absent", absent_keys, arg("filters"), arg("keys"));
     module.def("dot_rows", row_products, arg("vectors"), arg("rows"), arg("queries"));
     module.def("scan", scan_rows, arg("vectors"), arg("bits"), arg("queries"), arg("k"));
     module.def("mmr", diverse_positions<mmr>, arg("vectors"), arg("rows"), arg("relevance"),

@@ -1,7 +1,5 @@
 #include "bloom.h"
 
-#include <cstring>
-
 #include "level.h"
 
 namespace tamis {
@@ -22,14 +20,10 @@ void bloom_insert(std::uint32_t* blocks, std::size_t block_count, const std::uin
         blocks, block_count, keys, count);
 }
 
-void bloom_test(const std::uint32_t* blocks, std::size_t block_count, const std::uint64_t* keys,
-                std::size_t count, bool* found) {
-    if (block_count == 0) {
-        std::memset(found, 0, count);
-        return;
-    }
-    variant(active_level(), scalar::bloom_test, avx2::bloom_test, avx512::bloom_test)(
-        blocks, block_count, keys, count, found);
+std::size_t bloom_absent(const BloomFilter* filters, std::size_t filter_count,
+                         const std::uint64_t* keys, std::size_t count, std::int32_t* positions) {
+    return variant(active_level(), scalar::bloom_absent, avx2::bloom_absent, avx512::bloom_absent)(
+        filters, filter_count, keys, count, positions);
 }
 
 }  // namespace tamis

@@ -77,9 +77,9 @@ bool insert_key(std::string& filter, std::uint64_t key, const FilterGrowth& grow
     while (true) {
         if (blocks == 0 || layer == growth.layers || kBlock * blocks > filter.size() - start)
             throw std::invalid_argument("no filter of whole layers");
-        bool found = false;
-        bloom_test(words(filter, start), blocks, &key, 1, &found);
-        if (found) return false;
+        const BloomFilter tested{words(filter, start), blocks};
+        std::int32_t position = 0;
+        if (bloom_absent(&tested, 1, &key, 1, &position) == 0) return false;
         room += static_cast<std::uint64_t>(static_cast<double>(blocks) * 256 /
                                            growth.layer_bits[layer]);
         const std::size_t next = start + kBlock * blocks;

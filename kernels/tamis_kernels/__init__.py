@@ -48,8 +48,8 @@ __all__ = [
     "best_of",
     "best_scaled",
     "bits_of",
+    "bloom_absent",
     "bloom_insert",
-    "bloom_test",
     "cross_features",
     "dot_rows",
     "dpp",
@@ -133,12 +133,15 @@ def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
     _kernels.bloom_insert(blocks, keys)
 
 
-def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether each hashed key may have been inserted: never a false negative.
+def bloom_absent(
+    filters: Sequence[NDArray[np.uint32]], keys: NDArray[np.uint64]
+) -> NDArray[np.int32]:
+    """Positions of the hashed keys that were inserted into none of the filters, ascending.
 
-    blocks: uint32[B, 8]; keys: uint64[n]. Returns bool[n], all False for B == 0.
+    filters: each uint32[B, 8], of any B; one without blocks holds nothing; keys: uint64[n].
+    Returns int32[m], m <= n. A key inserted anywhere is never among them; some others are not.
     """
-    return _kernels.bloom_test(blocks, keys)
+    return _kernels.bloom_absent(filters, keys)
 
 
 def append_events(

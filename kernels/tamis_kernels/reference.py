@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_cells, check_k, check_length, check_rows
+from tamis_kernels.reference_bloom import bloom_absent as bloom_absent  # noqa: PLC0414
 from tamis_kernels.reference_bloom import bloom_insert as bloom_insert  # noqa: PLC0414
-from tamis_kernels.reference_bloom import bloom_test as bloom_test  # noqa: PLC0414
 from tamis_kernels.reference_hash import hash_of
 from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414  its name too
 from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,14 +35,14 @@ def _block_of(keys: NDArray[np.uint64], blocks: int) -> NDArray[np.int64]:
     return ((high * np.uint64(blocks)) >> np.uint64(32)).astype(np.int64)
 
 
-def _check_blocks(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
-    check("blocks", blocks, np.uint32, 2)
-    check_length("blocks", blocks, 8, axis=1)
-    check("keys", keys, np.uint64, 1)
+def _check_blocks(name: str, blocks: NDArray[np.uint32]) -> None:
+    check(name, blocks, np.uint32, 2)
+    check_length(name, blocks, 8, axis=1)
 
 
 def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
-    _check_blocks(blocks, keys)
+    _check_blocks("blocks", blocks)
+    check("keys", keys, np.uint64, 1)
     if not blocks.flags.writeable:
         raise ValueError("blocks: a writable array is needed")
     if len(keys) == 0:
@@ -50,10 +52,15 @@ def bloom_insert(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> None:
     np.bitwise_or.at(blocks, _block_of(keys, len(blocks)), _masks(keys))
 
 
-def bloom_test(blocks: NDArray[np.uint32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    _check_blocks(blocks, keys)
-    if len(blocks) == 0:
-        return np.zeros(len(keys), dtype=np.bool_)
+def bloom_absent(
+    filters: Sequence[NDArray[np.uint32]], keys: NDArray[np.uint64]
+) -> NDArray[np.int32]:
+    for i, blocks in enumerate(filters):
+        _check_blocks(f"filters[{i}]", blocks)
+    check("keys", keys, np.uint64, 1)
     masks = _masks(keys)
-    found: NDArray[np.bool_] = (blocks[_block_of(keys, len(blocks))] & masks == masks).all(axis=1)
-    return found
+    found = np.zeros(len(keys), np.bool_)
+    for blocks in filters:
+        if len(blocks) > 0:
+            found |= (blocks[_block_of(keys, len(blocks))] & masks == masks).all(axis=1)
+    return np.flatnonzero(~found).astype(np.int32)

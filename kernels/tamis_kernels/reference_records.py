@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis_kernels.arguments import check, check_below, check_length
-from tamis_kernels.reference_bloom import bloom_insert, bloom_test
+from tamis_kernels.reference_bloom import bloom_absent, bloom_insert
 
 _KINDS = 9
 _HEADER = 4 * _KINDS + 4
@@ -110,7 +110,7 @@ def insert_keys(
             words, blocks = words[blocks:], 2 * blocks
         for at in range(begin, end):
             key = keys[at : at + 1]
-            if any(bloom_test(layer, key)[0] for layer in layers):
+            if len(bloom_absent(layers, key)) == 0:
                 continue
             room = sum(
                 int(len(layer) * 256 / bits)

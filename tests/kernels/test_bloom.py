@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.kernel_arrays import LENGTHS, unaligned
 from support.parquet_filter import ParquetFilter
-from tamis_kernels import bloom_insert, bloom_test, xxh64
+from tamis_kernels import bloom_absent, bloom_insert, reference, xxh64
 
 
 def random_keys(seed: int, length: int) -> np.ndarray:
@@ -28,29 +28,59 @@ def test_inserted_bits_are_those_of_the_parquet_specification(length: int, block
         expected.insert(key)
     assert filled.tolist() == expected.words
     probes = np.concatenate([keys, random_keys(length + 1, 100)])
-    found = bloom_test(filled, probes)
-    assert found.dtype == np.bool_
-    assert found.tolist() == [expected.check(key) for key in probes.tolist()]
-    assert found[:length].all()
+    absent = bloom_absent([filled], probes)
+    assert absent.dtype == np.int32
+    assert absent.tolist() == [
+        at for at, key in enumerate(probes.tolist()) if not expected.check(key)
+    ]
 
 
-@given(inserted=st.lists(st.integers(0, 2**64 - 1)), blocks=st.integers(1, 9))
-def test_an_inserted_key_is_always_found(inserted: list[int], blocks: int) -> None:
-    keys = np.array(inserted, dtype=np.uint64)
-    filled = np.zeros((blocks, 8), dtype=np.uint32)
-    bloom_insert(filled, keys)
-    assert bloom_test(filled, keys).all()
+KEYS = st.lists(st.integers(0, 2**64 - 1), max_size=40)
+
+
+def filters_of(contents: list[tuple[list[int], int]]) -> list[np.ndarray]:
+    filters = []
+    for keys, blocks in contents:
+        filters.append(np.zeros((blocks, 8), dtype=np.uint32))
+        bloom_insert(filters[-1], np.array(keys if blocks else [], dtype=np.uint64))
+    return filters
+
+
+@given(
+    contents=st.lists(st.tuples(KEYS, st.integers(0, 9)), max_size=6), others=KEYS, data=st.data()
+)
+def test_absent_is_what_is_in_none_of_the_filters(
+    contents: list[tuple[list[int], int]], others: list[int], data: st.DataObject
+) -> None:
+    inserted = {key for keys, blocks in contents if blocks for key in keys}
+    keys = np.array(data.draw(st.permutations([*sorted(inserted), *others])), dtype=np.uint64)
+    filters = filters_of(contents)
+    absent = bloom_absent(filters, keys)
+    assert absent.tolist() == reference.bloom_absent(filters, keys).tolist()
+    assert not inserted & set(keys[absent].tolist()), "never a false negative"
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_filters_of_several_sizes_are_asked_about_any_number_of_keys(length: int) -> None:
+    keys = random_keys(length, length)
+    filters = filters_of(
+        [(keys[at::3].tolist(), blocks) for at, blocks in enumerate((3, 64))] + [([], 0), ([], 1)]
+    )
+    absent = bloom_absent(filters, keys)
+    assert absent.tolist() == reference.bloom_absent(filters, keys).tolist()
+    assert (absent % 3 == 2).all()
 
 
 def test_false_positives_stay_near_what_the_size_promises() -> None:
     filled = np.zeros((128, 8), dtype=np.uint32)  # 16 bits a key
     bloom_insert(filled, random_keys(1, 2048))
-    assert bloom_test(filled, random_keys(2, 20_000)).mean() < 0.003
+    assert len(bloom_absent([filled], random_keys(2, 20_000))) > 0.997 * 20_000
 
 
 def test_a_filter_without_blocks_holds_nothing_and_takes_nothing() -> None:
     nothing = np.zeros((0, 8), dtype=np.uint32)
-    assert bloom_test(nothing, random_keys(1, 3)).tolist() == [False] * 3
+    for filters in ([nothing], [nothing, nothing], []):
+        assert bloom_absent(filters, random_keys(1, 3)).tolist() == [0, 1, 2]
     bloom_insert(nothing, random_keys(1, 0))
     with pytest.raises(ValueError, match="at least one block"):
         bloom_insert(nothing, random_keys(1, 1))
@@ -65,7 +95,7 @@ def test_unaligned_blocks_and_keys_are_read_and_written_in_place() -> None:
     expected = np.zeros((4, 8), dtype=np.uint32)
     bloom_insert(expected, keys)
     assert (filled == expected).all()
-    assert bloom_test(filled, unaligned(keys)).all()
+    assert bloom_absent([filled], unaligned(keys)).shape == (0,)
 
 
 def test_read_only_blocks_are_refused_for_insertion() -> None:
@@ -78,11 +108,19 @@ def test_read_only_blocks_are_refused_for_insertion() -> None:
 def test_wrong_blocks_and_keys_are_refused_by_name() -> None:
     blocks, keys = np.zeros((4, 8), dtype=np.uint32), random_keys(1, 1)
     with pytest.raises(TypeError, match="keys: dtype uint64 is needed, got int64"):
-        bloom_test(blocks, keys.astype(np.int64))
-    with pytest.raises(ValueError, match="blocks: axis 1 must have 8 entries, got 7"):
-        bloom_test(np.zeros((4, 7), dtype=np.uint32), keys)
+        bloom_absent([blocks], keys.astype(np.int64))
+    with pytest.raises(ValueError, match=r"filters\[1\]: axis 1 must have 8 entries, got 7"):
+        bloom_absent([blocks, np.zeros((4, 7), dtype=np.uint32)], keys)
+    with pytest.raises(ValueError, match=r"filters\[0\]: 2 dimension\(s\) are needed, got 1"):
+        bloom_absent(blocks, keys)  # type: ignore[arg-type]  # one filter is no sequence of them
+    with pytest.raises(TypeError, match=r"filters\[0\]: dtype uint32 is needed, got int32"):
+        bloom_absent([blocks.view(np.int32)], keys)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"filters\[0\]: a NumPy array .* is needed, got list"):
+        bloom_absent([[0] * 8], keys)  # type: ignore[list-item]
     with pytest.raises(ValueError, match="keys: a C-contiguous array"):
-        bloom_test(blocks, random_keys(1, 4)[::2])
+        bloom_absent([blocks], random_keys(1, 4)[::2])
+    with pytest.raises(ValueError, match="blocks: axis 1 must have 8 entries, got 7"):
+        bloom_insert(np.zeros((4, 7), dtype=np.uint32), keys)
 
 
 @pytest.mark.parametrize("start", [0, 1, 3])

@@ -88,7 +88,7 @@ class BundleCatalogue:
         ]
 
     def keys(self, rows: Rows) -> Keys:
-        return self._keys[rows]
+        return self._keys.take(rows)
 
     def bits(self, keys: Keys) -> Bits:
         """uint64[ceil(rows / 64)]: a bit for the row of each known key."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tamis_kernels import bloom_test, select
+from tamis_kernels import bloom_absent, select
 from tamis_server.domain.candidates import Positions, Rows
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.ports import Catalogue
@@ -38,9 +38,6 @@ class SeenFilter:
         else:
             kept = select(ctx.met, rows, wanted=False)
         if ctx.state.seen:
-            keys = self.catalogue.keys(rows[kept])
-            met = np.zeros(keys.shape[0], np.bool_)
-            for blocks in ctx.state.seen:
-                met |= bloom_test(blocks, keys)
-            kept = kept[~met]
+            keys = self.catalogue.keys(rows.take(kept))
+            kept = kept.take(bloom_absent(ctx.state.seen, keys))
         return kept
