@@ -7,7 +7,7 @@
 namespace tamis {
 
 // Writes min(k, count) positions: score descending (NaN last, -0.0 equal to 0.0), then row, then
-// position ascending. One variant serves all levels: it is bound by branches, not arithmetic.
+// position ascending.
 void top_k(const float* scores, const std::int32_t* rows, std::size_t count, std::size_t k,
            std::int32_t* positions);
 

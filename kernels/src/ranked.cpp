@@ -2,10 +2,15 @@
 
 #include <algorithm>
 
+#include "level.h"
+
+#define TAMIS_BODY "../src/ranked.inl"
+#include "each_tier.h"
+
 namespace tamis {
 namespace {
 
-constexpr std::size_t kBytes = 4, kFew = 64;  // fewer are sorted by comparisons
+constexpr std::size_t kBytes = 4;
 
 // Runs of one score, so far by position, by row.
 void settle_ties(std::uint64_t* entries, std::size_t count, const std::int32_t* rows) {
@@ -45,10 +50,8 @@ std::uint64_t* sort_bytes(std::uint64_t* entries, std::uint64_t* spare, std::siz
 
 std::uint64_t* sort_ranked(std::uint64_t* entries, std::uint64_t* spare, std::size_t count,
                            const std::int32_t* rows) {
-    if (count < kFew)
-        std::sort(entries, entries + count);
-    else
-        entries = sort_bytes(entries, spare, count);
+    const auto few = variant(active_level(), scalar::sort_few, avx2::sort_few, avx512::sort_few);
+    entries = few(entries, spare, count) ? spare : sort_bytes(entries, spare, count);
     settle_ties(entries, count, rows);
     return entries;
 }

@@ -5,7 +5,17 @@
 #include <limits>
 
 #include "buffer.h"
+#include "level.h"
 #include "ranked.h"
+
+namespace tamis {
+namespace {
+constexpr std::size_t kGroups = 4;  // as many scores for each of the k: it takes little more than the k
+}  // namespace
+}  // namespace tamis
+
+#define TAMIS_BODY "../src/top_k.inl"
+#include "each_tier.h"
 
 namespace tamis {
 
@@ -13,11 +23,19 @@ void top_k(const float* scores, const std::int32_t* rows, std::size_t count, std
            std::int32_t* positions) {
     constexpr std::size_t kFew = 8;  // a heap of the best beats sorting all while k is this small a part
     k = std::min(k, count);
-    thread_local Buffer buffer;
+    if (k == 0) return;
+    thread_local Buffer buffer, keys;
     std::uint64_t* entries = buffer.reserve<std::uint64_t>(2 * count);
-    for (std::size_t i = 0; i < count; ++i) entries[i] = ranked(scores[i], i);
-    if (kFew * k < count)
-        std::partial_sort(entries, entries + k, entries + count,
+    std::size_t found = count;
+    if (2 * k < count) {
+        auto* memory = keys.reserve<std::uint32_t>(2 * count);
+        found = variant(active_level(), scalar::contenders, avx2::contenders, avx512::contenders)(
+            scores, count, k, memory, memory + count, entries);
+    } else {
+        for (std::size_t i = 0; i < count; ++i) entries[i] = ranked(scores[i], i);
+    }
+    if (kFew * k < found)  // of many alike
+        std::partial_sort(entries, entries + k, entries + found,
                           [rows](std::uint64_t a, std::uint64_t b) {
                               if (a >> 32 != b >> 32) return a < b;
                               const std::int32_t left = rows[ranked_position(a)];
@@ -25,7 +43,7 @@ void top_k(const float* scores, const std::int32_t* rows, std::size_t count, std
                               return left != right ? left < right : a < b;
                           });
     else
-        entries = sort_ranked(entries, entries + count, count, rows);
+        entries = sort_ranked(entries, entries + count, found, rows);
     for (std::size_t i = 0; i < k; ++i)
         positions[i] = static_cast<std::int32_t>(ranked_position(entries[i]));
 }

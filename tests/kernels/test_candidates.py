@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.kernel_arrays import LENGTHS, rows_of, unaligned
-from tamis_kernels import best_of, best_scaled, fuse_ranks, select, top_k
+from tamis_kernels import best_of, best_scaled, fuse_ranks, reference, select, top_k
 
 SCORES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, math.nan, math.inf, -math.inf]), st.floats(width=32)
@@ -83,6 +83,16 @@ def test_top_k_orders_any_length(length: int) -> None:
     rows = rng.permutation(length).astype(np.int32)
     expected = naive_top_k(scores.tolist(), rows.tolist(), 40)
     assert top_k(unaligned(scores), unaligned(rows), 40).tolist() == expected
+
+
+@pytest.mark.parametrize("distinct", [1, 7, 10_000])
+@pytest.mark.parametrize("k", [0, 1, 20, 300, 700, 1400, 1401, 2900])
+def test_the_best_of_many_are_the_first_of_all_in_order(distinct: int, k: int) -> None:
+    rng = np.random.default_rng(k)
+    scores = rng.integers(0, distinct, 2_801).astype(np.float32) - distinct // 2
+    scores[::11] = np.nan
+    rows = rng.integers(0, 2_000, 2_801).astype(np.int32)
+    assert top_k(scores, rows, k).tolist() == reference.top_k(scores, rows, k).tolist()
 
 
 def test_top_k_breaks_ties_by_row_and_sinks_nan() -> None:
