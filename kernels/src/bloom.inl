@@ -59,11 +59,12 @@ void bloom_insert(std::uint32_t* blocks, std::size_t block_count, const std::uin
         set_bits(blocks + 8 * block_of(keys[i], block_count), mask_of(keys[i]));
 }
 
-// Several keys at a time: their blocks come of one multiplication, and their tests overlap.
+// Several keys at a time: their blocks come of one multiplication, and their tests overlap. The
+// compiler would not inline it by itself, which costs a call for each of these few.
 template <int kKeys>
-inline std::size_t absent_of(const BloomFilter* filters, std::size_t filter_count,
-                             const std::uint64_t* keys, std::size_t position,
-                             std::int32_t* positions) {
+__attribute__((always_inline)) inline std::size_t absent_of(
+    const BloomFilter* filters, std::size_t filter_count, const std::uint64_t* keys,
+    std::size_t position, std::int32_t* positions) {
     typedef std::uint64_t Words __attribute__((vector_size(8 * kKeys)));
     Words high;
     std::memcpy(&high, keys, sizeof high);
