@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from support.bundles import reseal
 from support.clips import write_random_clip
 from support.ranking_models import linear_ranker
 from tamis_kernels import IvfIndex
@@ -56,22 +57,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "bundle"))
-
-
-def reseal(directory: Path, **changes: object) -> None:
-    """Bring the manifest's file table up to date with what is there now."""
-    manifest = json.loads((directory / fmt.MANIFEST).read_text())
-    files = {
-        name: fmt.FileEntry(
-            sha256=fmt.digest(directory / name), bytes=(directory / name).stat().st_size
-        )
-        for name in manifest["files"]
-        if (directory / name).exists()
-    }
-    manifest["files"] = {name: entry.model_dump() for name, entry in files.items()}
-    manifest["bundle_id"] = fmt.bundle_id(manifest["name"], files)
-    manifest.update(changes)
-    (directory / fmt.MANIFEST).write_text(json.dumps(manifest))
 
 
 def refusal(directory: Path) -> BundleRejected:

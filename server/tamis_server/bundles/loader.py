@@ -103,7 +103,7 @@ def load(directory: Path, spare: int = 0, threads: int = 1) -> Bundle:
     with ThreadPoolExecutor(threads) as pool:  # what takes longest first
         indexed = pool.submit(_indexed, directory, manifest, spare)
         encoder = pool.submit(_encoder, directory, manifest, spare)
-        items = pool.submit(_table, directory, fmt.ITEMS, manifest.items, "item_id", threads > 1)
+        items = pool.submit(_items, directory, manifest.items, threads > 1)
         neighbours = pool.submit(_neighbours, directory, manifest, spare)
         users = _table(directory, fmt.USERS, manifest.users, "user_id")
         features = pool.submit(_features, directory, manifest, spare)
@@ -288,6 +288,11 @@ def _copied(arrays: Arrays) -> Arrays:
     for copy in copies.values():
         copy.flags.writeable = False
     return copies
+
+
+def _items(directory: Path, rows: int, many_threads: bool) -> pa.Table:
+    """Each column in one piece: of several pieces Arrow copies all to take a few rows."""
+    return _table(directory, fmt.ITEMS, rows, "item_id", many_threads).combine_chunks()
 
 
 def _table(directory: Path, name: str, rows: int, key: str, many_threads: bool = False) -> pa.Table:
