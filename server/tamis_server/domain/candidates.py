@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_server.domain.errors import ContractViolation
+from tamis_server.domain.varied import varied
 
 Rows = npt.NDArray[np.int32]  # item rows of the bundle being served
 Keys = npt.NDArray[np.uint64]  # XXH64 of the item id: the same in every bundle
@@ -72,7 +73,7 @@ class Scored:
 NOTHING = Scored(NO_ROWS, NO_SCORES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidates:
     """The batch that flows through the funnel; position i is one item.
 
@@ -101,15 +102,18 @@ class Candidates:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
+    def having(self, **fields: Any) -> Candidates:
+        """The same with other fields. Raises ContractViolation."""
+        new = varied(self, **fields)
+        new.__post_init__()
+        return new
+
     def take(self, positions: Positions | slice) -> Candidates:
-        """The candidates at ``positions``, in that order."""
-        return replace(
-            self,
+        """The candidates at ``positions``, in that order; nothing was counted yet of these."""
+        return self.having(
             rows=self.rows[positions],
             scores=self.scores[positions],
             sources=self.sources[positions],
             columns={name: column[positions] for name, column in self.columns.items()},
+            counts=_EMPTY,
         )
-
-    def with_scores(self, scores: Scores) -> Candidates:
-        return replace(self, scores=scores)

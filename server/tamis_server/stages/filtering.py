@@ -6,7 +6,7 @@ The bound comes after the filters: a user who has met most of what was found sti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
@@ -37,4 +37,4 @@ class Filtering:
         if len(batch) > affordable:
             dropped["over_limit"] = len(batch) - affordable
             batch = batch.take(slice(affordable))
-        return replace(batch, counts=dropped, causes=causes)
+        return batch.having(counts=dropped, causes=causes)

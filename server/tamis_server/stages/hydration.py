@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tamis_server.domain.candidates import Candidates
@@ -17,4 +17,4 @@ class Hydration:
 
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
         columns = await self.features.columns(ctx, batch.rows)
-        return replace(batch, columns={**batch.columns, **columns}, counts={})
+        return batch.having(columns={**batch.columns, **columns}, counts={})

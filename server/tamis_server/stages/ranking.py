@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,4 +27,4 @@ class Ranking:
         sunk = finite.shape[0] - np.count_nonzero(finite)
         if sunk:
             scores = np.where(finite, scores, np.float32(-np.inf))
-        return replace(batch, scores=scores, counts={"not_finite": sunk} if sunk else {})
+        return batch.having(scores=scores, counts={"not_finite": sunk} if sunk else {})

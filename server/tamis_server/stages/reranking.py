@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tamis_server.domain.candidates import Candidates
@@ -16,4 +16,4 @@ class Reranking:
     name: ClassVar[str] = "reranking"
 
     async def run(self, ctx: RequestContext, batch: Candidates) -> Candidates:
-        return replace(batch.take(self.reranker.select(ctx, batch)), counts={})
+        return batch.take(self.reranker.select(ctx, batch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tamis_server.domain.candidates import NOTHING, Candidates, Cause, DegradationLevel, Scored
@@ -63,8 +63,7 @@ class Retrieval:
             (quota.source.source, quota.weight, scored)
             for quota, scored in zip(self.quotas, found, strict=True)
         ]
-        return replace(
-            self.merger.merge(lists),
+        return self.merger.merge(lists).having(
             causes=(*batch.causes, *failures),
             counts={source.name.lower(): int(each.rows.shape[0]) for source, _, each in lists},
         )
