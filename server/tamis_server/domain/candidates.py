@@ -26,7 +26,8 @@ Columns = Mapping[str, npt.NDArray[Any]]
 NO_ROWS: Rows = np.empty(0, np.int32)
 NO_SCORES: Scores = np.empty(0, np.float32)
 NO_KEYS: Keys = np.empty(0, np.uint64)
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
+NO_COLUMNS: Columns = MappingProxyType({})
+NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 class Source(IntEnum):
@@ -85,8 +86,8 @@ class Candidates:
     rows: Rows = field(default_factory=lambda: NO_ROWS)
     scores: Scores = field(default_factory=lambda: NO_SCORES)
     sources: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-    columns: Columns = field(default_factory=lambda: _EMPTY)
-    counts: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
+    columns: Columns = field(default_factory=lambda: NO_COLUMNS)
+    counts: Mapping[str, int] = field(default_factory=lambda: NO_COUNTS)
     causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Candidates:
                 raise ContractViolation(f"ragged batch: {n} rows, {name} {column.shape}")
 
     def __len__(self) -> int:
-        return int(self.rows.shape[0])
+        return len(self.rows)
 
     def having(self, **fields: Any) -> Candidates:
         """The same with other fields. Raises ContractViolation."""
@@ -108,12 +109,25 @@ class Candidates:
         new.__post_init__()
         return new
 
-    def take(self, positions: Positions | slice) -> Candidates:
+    def take(self, positions: Positions) -> Candidates:
         """The candidates at ``positions``, in that order; nothing was counted yet of these."""
         return self.having(
-            rows=self.rows[positions],
-            scores=self.scores[positions],
-            sources=self.sources[positions],
-            columns={name: column[positions] for name, column in self.columns.items()},
-            counts=_EMPTY,
+            rows=self.rows.take(positions),
+            scores=self.scores.take(positions),
+            sources=self.sources.take(positions),
+            columns={name: column.take(positions, 0) for name, column in self.columns.items()},
+            counts=NO_COUNTS,
         )
+
+    def first(self, count: int) -> Candidates:
+        """The first ``count`` of them; nothing was counted yet of these."""
+        return self.having(
+            rows=self.rows[:count],
+            scores=self.scores[:count],
+            sources=self.sources[:count],
+            columns={name: column[:count] for name, column in self.columns.items()},
+            counts=NO_COUNTS,
+        )
+
+
+NO_CANDIDATES = Candidates()

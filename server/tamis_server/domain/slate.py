@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
-from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
+from tamis_server.domain.candidates import NO_COUNTS, Candidates, Cause, DegradationLevel
 
 
 class Shortfall(Enum):
@@ -19,8 +20,7 @@ class Shortfall(Enum):
     INCOMPLETE_RETRIEVAL = "incomplete_retrieval"  # a source was late or failed
 
 
-@dataclass(frozen=True, slots=True)
-class StageTrace:
+class StageTrace(NamedTuple):
     """What one stage did: outcome is ok, error or timeout."""
 
     stage: str
@@ -28,7 +28,7 @@ class StageTrace:
     seconds: float
     rows_in: int
     rows_out: int
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = NO_COUNTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
-from tamis_server.domain.candidates import Candidates, Cause, DegradationLevel
+from tamis_server.domain.candidates import (
+    NO_CANDIDATES,
+    NO_COUNTS,
+    Candidates,
+    Cause,
+    DegradationLevel,
+)
 from tamis_server.domain.context import Deadline, RequestContext
 from tamis_server.domain.errors import DeadlineExceeded, DependencyFailed
 from tamis_server.domain.slate import Shortfall, Slate, StageTrace
@@ -93,7 +99,7 @@ class Funnel:
             ctx = await run.step(
                 preparation, preparation.stage.name, preparation.stage.prepare(ctx), ctx
             )
-        batch = Candidates()
+        batch = NO_CANDIDATES
         for step in self._stages:
             batch = await run.stage(step, ctx, batch)
         slate = Slate(
@@ -163,7 +169,7 @@ def _trace(
 ) -> StageTrace:
     if isinstance(before, RequestContext) or isinstance(after, RequestContext):
         return StageTrace(name, outcome, seconds, 0, 0)
-    counts = after.counts if after is not before else {}
+    counts = after.counts if after is not before else NO_COUNTS
     return StageTrace(name, outcome, seconds, len(before), len(after), counts)
 
 

@@ -36,5 +36,5 @@ class Filtering:
             causes = (*causes, Cause(self.name, slow, DegradationLevel.FEWER_CANDIDATES))
         if len(batch) > affordable:
             dropped["over_limit"] = len(batch) - affordable
-            batch = batch.take(slice(affordable))
+            batch = batch.first(affordable)
         return batch.having(counts=dropped, causes=causes)
