@@ -7,10 +7,19 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tamis_server.domain.candidates import NOTHING, Candidates, Cause, DegradationLevel, Scored
+from tamis_server.domain.candidates import (
+    NOTHING,
+    Candidates,
+    Cause,
+    DegradationLevel,
+    Scored,
+    Source,
+)
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import DependencyFailed, Overloaded
 from tamis_server.domain.ports import CandidateMerger, CandidateSource
+
+_NAMES = tuple(source.name.lower() for source in Source)  # by Source, whose own take a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,7 @@ class Quota:
     timeout_s: float
 
     def failed(self, reason: str) -> Cause:
-        name = f"retrieval.{self.source.source.name.lower()}"
+        name = f"retrieval.{_NAMES[self.source.source]}"
         return Cause(name, reason, DegradationLevel.FEWER_CANDIDATES)
 
 
@@ -65,7 +74,7 @@ class Retrieval:
         ]
         return self.merger.merge(lists).having(
             causes=(*batch.causes, *failures),
-            counts={source.name.lower(): int(each.rows.shape[0]) for source, _, each in lists},
+            counts={_NAMES[source]: len(each.rows) for source, _, each in lists},
         )
 
 
