@@ -16,7 +16,7 @@ from math import inf
 import numpy as np
 
 from tamis_server.domain import seen
-from tamis_server.domain.context import EventKind, UserState
+from tamis_server.domain.context import NOBODY, EventKind, UserState
 
 KINDS = max(EventKind) + 1
 HEADER_BYTES = 4 * KINDS + 4
@@ -38,7 +38,7 @@ def decode(
 ) -> UserState:
     """What is stored of a user as the funnel wants it, with the last ``most`` events."""
     if not history:
-        return UserState()  # a user is forgotten as a whole
+        return NOBODY  # a user is forgotten as a whole
     entries = np.frombuffer(history, _DTYPE, offset=HEADER_BYTES)[-most:]
     return UserState(
         keys=np.ascontiguousarray(entries["key"]),

@@ -91,6 +91,14 @@ class Environment:
             finally:
                 txn.abort()
 
+    def get(self, database: str, key: bytes) -> bytes | None:
+        """One value, as ``reading`` would find it. Raises DependencyFailed."""
+        try:
+            with self._resizing, self._begin() as txn:
+                return cast("bytes | None", txn.get(key, None, self._databases[database]))
+        except lmdb.Error as error:
+            raise self._failed(error) from None
+
     def write(self, work: Callable[[Write], T]) -> T:
         """Run ``work`` in one transaction and commit it. Blocks; ``work`` may run again.
 

@@ -20,7 +20,7 @@ from tamis_server.adapters.embedded.lmdb_recording import Recording
 from tamis_server.batching.batcher import MicroBatcher
 from tamis_server.domain import user_record
 from tamis_server.domain.candidates import Keys, Mask
-from tamis_server.domain.context import UserState
+from tamis_server.domain.context import NOBODY, UserState
 from tamis_server.domain.events import Events
 from tamis_server.domain.seen import SeenPolicy
 from tamis_server.domain.user_record import Keep
@@ -47,8 +47,10 @@ class LmdbUsers:
         self._writer: MicroBatcher[Events, Mask] = MicroBatcher("state store", self._commit)
 
     async def read(self, user_id: str, now: float) -> UserState:
-        with self._environment.reading("users") as users:
-            parts = unpack(users.get(record_key(user_id)) or b"")
+        record = self._environment.get("users", record_key(user_id))
+        if not record:
+            return NOBODY
+        parts = unpack(record)
         slots = self._policy.live_slots(now)
         exact, filters = (
             [parts.get(part(slot), b"") for slot in slots] for part in (exact_part, filter_part)
