@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.context import UserState as State
@@ -30,7 +30,7 @@ class UserHistory:
         known = self.histories.of(ctx.user_id, ctx.now) if ctx.user_id else None
         if known is None:
             return ctx
-        return _knowing(ctx, known.state, self.catalogue).knowing(profile=known.profile)
+        return _knowing(ctx, known.state, self.catalogue, profile=known.profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,12 @@ class UserState:
         return _knowing(ctx, stored.after(ctx.state), self.catalogue)
 
 
-def _knowing(ctx: RequestContext, state: State, catalogue: Catalogue) -> RequestContext:
+def _knowing(
+    ctx: RequestContext, state: State, catalogue: Catalogue, **known: Any
+) -> RequestContext:
     """The request with what is known of its user, in the rows of the catalogue."""
     met = catalogue.bits(state.exact) if state.exact.shape[0] else None
-    return ctx.knowing(state=state, history=catalogue.history(state), met=met)
+    return ctx.knowing(state=state, history=catalogue.history(state), met=met, **known)
 
 
 @dataclass(frozen=True, slots=True)
