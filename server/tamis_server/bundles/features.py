@@ -31,7 +31,7 @@ _POSITIVE = np.array([0, 1, 1, 1, 1, 1, 0, 0, 0], np.bool_)  # by EventKind
 
 def is_positive(kinds: UInt8) -> npt.NDArray[np.bool_]:
     """bool[n]: events that speak for an item (view, click, add to cart, purchase, like)."""
-    return _POSITIVE[kinds]
+    return _POSITIVE.take(kinds)
 
 
 def user_field_specs(
@@ -104,7 +104,7 @@ def user_features(
     if recent.shape[0]:
         fields[:width] = tamis_kernels.most_frequent(item_fields, recent)
         fields[width : 2 * width] = item_fields[recent[-1]]
-        dense[2] = log_popularity[recent].sum() / recent.shape[0]
+        dense[2] = np.add.reduce(log_popularity.take(recent)) / len(recent)
     dense[0] = log1p(rows.shape[0]) / 5.0
     dense[1] = log1p(max(now - float(times[-1]), 0.0) / DAY) / 5.0  # as `ages`
     dense[3] = np.count_nonzero(positive) / positive.shape[0]

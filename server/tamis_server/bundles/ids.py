@@ -55,7 +55,8 @@ class Ids:
         return str(self._bytes[start:end], "utf-8")
 
     def of(self, positions: Rows) -> list[str]:
-        starts, ends = self._offsets[positions].tolist(), self._offsets[positions + 1].tolist()
+        starts = self._offsets.take(positions).tolist()
+        ends = self._offsets.take(positions + 1).tolist()
         return [
             str(self._bytes[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)
         ]

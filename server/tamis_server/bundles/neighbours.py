@@ -63,8 +63,8 @@ class Neighbours:
         """rows int32[m] and scores float32[m]: what ``history`` speaks for, unordered by
         score; its own items and what it speaks against are left out."""
         rows, scores = affine_rows(self.rows, self.weights, self._learnt(history))
-        return (rows if self.shown_at is None else self.shown_at[rows]), scores
+        return (rows if self.shown_at is None else self.shown_at.take(rows)), scores
 
     def _learnt(self, rows: Int32) -> Int32:
         """Their rows of ``rows``, outside of it where they have none."""
-        return rows if self.learnt_as is None else self.learnt_as[rows]
+        return rows if self.learnt_as is None else self.learnt_as.take(rows)

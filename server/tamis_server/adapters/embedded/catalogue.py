@@ -98,7 +98,7 @@ class BundleCatalogue:
         """The events of a user whose items this catalogue knows, oldest first."""
         rows = self.rows_of(state.keys)
         known = rows >= 0
-        if known.all():
+        if np.count_nonzero(known) == len(rows):
             return History(rows, state.times, state.kinds)
         return History(rows[known], state.times[known], state.kinds[known])
 

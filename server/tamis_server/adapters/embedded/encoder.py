@@ -59,4 +59,4 @@ class AttentiveQueryEncoder:
             about = self._unknown if ctx.profile is None else self._unknown + ctx.profile
             context = np.concatenate([context, about])
         query = self._tower.encode(history.rows, history.kinds, context)
-        return query if query.any() else None
+        return query if np.count_nonzero(query) else None

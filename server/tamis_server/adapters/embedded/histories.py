@@ -34,9 +34,9 @@ class BundleHistories:
         position = self._position.find(item_keys([user_id])).item()
         if position < 0 or self._ids.at(position) != user_id:
             return None
-        own = slice(self._offsets[position], self._offsets[position + 1])
+        own = slice(self._offsets.item(position), self._offsets.item(position + 1))
         times, kinds = self._columns["times"][own], self._columns["kinds"][own]
-        keys = self._keys[self._columns["rows"][own]]
-        met = times >= now - self._windows[kinds]  # False for kinds that are not remembered: NaN
+        keys = self._keys.take(self._columns["rows"][own])
+        met = times >= now - self._windows.take(kinds)  # False for kinds that are not remembered: NaN
         state = UserState(keys=keys, times=times, kinds=kinds, exact=keys[met])
         return KnownUser(state, self._profiles[position])

@@ -31,7 +31,7 @@ class Diversity:
     def select(self, ctx: RequestContext, candidates: Candidates) -> Positions:
         wanted = ctx.limit * self._pool
         best, relevance = best_scaled(candidates.scores, candidates.rows, wanted)
-        rows = candidates.rows[best]
+        rows = candidates.rows.take(best)
         picked: Positions = self._pick(self._vectors, rows, relevance, ctx.limit, self._trade_off)
-        chosen: Positions = best[picked]
+        chosen: Positions = best.take(picked)
         return chosen

@@ -66,9 +66,9 @@ class OftenTogether:
         rows, scores = self.neighbours.around(taken)
         if ctx.eligible is not None:
             shown = select(ctx.eligible.bits, rows)
-            rows, scores = rows[shown], scores[shown]
+            rows, scores = rows.take(shown), scores.take(shown)
         best = top_k(scores, rows, quota)
-        return Scored(rows[best], scores[best])
+        return Scored(rows.take(best), scores.take(best))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +135,10 @@ class Ordered:
             for candidate_filter in self._filters:
                 kept = candidate_filter.keep(ctx, part)
                 if kept.shape[0] < part.shape[0]:
-                    part, values = part[kept], values[kept]
+                    part, values = part.take(kept), values.take(kept)
             rows.append(part[: wanted - found])
             scores.append(values[: wanted - found])
-            found += int(rows[-1].shape[0])
+            found += len(rows[-1])
             start, span = start + span, span * 4
         if len(rows) == 1:
             return Scored(rows[0], scores[0])
@@ -177,9 +177,11 @@ def _last_distinct(rows: Rows, count: int) -> Rows:
 
 
 def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
-    probes = nearest.vectors[anchors]
-    probes = probes[probes.any(axis=1)]  # an item without a picture and a text is near nothing
-    if not probes.shape[0]:
+    probes = nearest.vectors.take(anchors, 0)
+    placed = probes.any(axis=1)  # an item without a picture and a text is near nothing
+    if np.count_nonzero(placed) < len(placed):
+        probes = probes[placed]
+    if not len(probes):
         return NOTHING
     found = nearest.search(probes, quota // probes.shape[0] + 1, ctx.eligible)
     rows = [np.ascontiguousarray(scored.rows) for scored in found]
