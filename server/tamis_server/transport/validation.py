@@ -51,10 +51,10 @@ class Violations:
         self.found.append(FieldViolation(field, description))
 
     def identifier(self, field: str, value: str, *, required: bool) -> None:
-        if _is_plain(value):
+        if _is_plain(value) or not (value or required):
             return
         size = len(value.encode())
-        if required and not value:
+        if not value:
             self.add(field, "is empty, must be given")
         elif size > MAX_ID_BYTES:
             self.add(field, f"has {size} bytes, at most {MAX_ID_BYTES} are allowed")
@@ -212,15 +212,20 @@ def _check_common(
             f"is {request.page_size}, allowed are 1 to {MAX_PAGE_SIZE}, "
             f"or 0 for {DEFAULT_PAGE_SIZE}",
         )
-    for name in ("surface", "device", "locale", "region"):
-        violations.identifier(f"context.{name}", getattr(request.context, name), required=False)
-    if request.context.HasField("time"):
-        _check_time(violations, "context.time", request.context.time)
+    if request.HasField("context"):
+        _check_context(violations, request.context)
     violations.identifiers("excluded_item_ids", request.excluded_item_ids, MAX_EXCLUDED)
     violations.count("predicates", request.predicates, MAX_PREDICATES)
     for position, predicate in enumerate(request.predicates[:MAX_PREDICATES]):
         _check_predicate(violations, f"predicates[{position}]", predicate, known)
     _check_attributes(violations, request.attributes, known)
+
+
+def _check_context(violations: Violations, context: pb.Context) -> None:
+    for name in ("surface", "device", "locale", "region"):
+        violations.identifier(f"context.{name}", getattr(context, name), required=False)
+    if context.HasField("time"):
+        _check_time(violations, "context.time", context.time)
 
 
 def _check_attributes(
