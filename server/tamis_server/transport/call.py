@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NoReturn, cast
-from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
@@ -170,7 +170,7 @@ def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= _MAX_REQUEST_ID:
             return value
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _log_access(method: str, call: Call, code: str, seconds: float) -> None:
