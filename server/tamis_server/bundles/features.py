@@ -88,26 +88,29 @@ def user_features(
     first, of which the last LONGEST count; item_fields int32[items, fields]; log_popularity
     float32[items]; profile int32[p], its codes.
     """
-    rows, times, kinds = rows[-LONGEST:], times[-LONGEST:], kinds[-LONGEST:]
+    if len(rows) > LONGEST:
+        rows, times, kinds = rows[-LONGEST:], times[-LONGEST:], kinds[-LONGEST:]
+    events = len(rows)
     when = int(now)
     clock = (1 + (when // 3600) % 24, 1 + (when // 86_400 + 3) % 7)  # UTC; 1970-01-01: Thursday
     width = item_fields.shape[1]
     known = 2 * width + 3  # and what comes behind, of the profile
-    fields = np.zeros(known + profile.shape[0], np.int32)
-    fields[known:] = profile
+    fields = np.zeros(known + len(profile), np.int32)
+    if len(profile):
+        fields[known:] = profile
     dense = np.zeros(len(USER_DENSE), np.float32)
-    fields[2 * width : known] = (min(int(rows.shape[0]).bit_length(), 13), *clock)
-    if rows.shape[0] == 0:
+    fields[2 * width : known] = (min(events.bit_length(), 13), *clock)
+    if not events:
         return fields, dense
     positive = is_positive(kinds)
     recent = rows[positive][-RECENT:]
-    if recent.shape[0]:
+    if len(recent):
         fields[:width] = tamis_kernels.most_frequent(item_fields, recent)
-        fields[width : 2 * width] = item_fields[recent[-1]]
+        fields[width : 2 * width] = item_fields[recent.item(-1)]
         dense[2] = np.add.reduce(log_popularity.take(recent)) / len(recent)
-    dense[0] = log1p(rows.shape[0]) / 5.0
-    dense[1] = log1p(max(now - float(times[-1]), 0.0) / DAY) / 5.0  # as `ages`
-    dense[3] = np.count_nonzero(positive) / positive.shape[0]
+    dense[0] = log1p(events) / 5.0
+    dense[1] = log1p(max(now - times.item(-1), 0.0) / DAY) / 5.0  # as `ages`
+    dense[3] = np.count_nonzero(positive) / events
     return fields, dense
 
 

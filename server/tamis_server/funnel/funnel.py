@@ -170,7 +170,7 @@ def _trace(
     if isinstance(before, RequestContext) or isinstance(after, RequestContext):
         return StageTrace(name, outcome, seconds, 0, 0)
     counts = after.counts if after is not before else NO_COUNTS
-    return StageTrace(name, outcome, seconds, len(before), len(after), counts)
+    return StageTrace(name, outcome, seconds, len(before.rows), len(after.rows), counts)
 
 
 def _shortfall(ctx: RequestContext, batch: Candidates) -> Shortfall:

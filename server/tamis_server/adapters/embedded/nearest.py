@@ -119,7 +119,7 @@ def _count(bits: Bits, size: int) -> int:
 
 def scored(rows: Rows, scores: Scores) -> Scored:
     """A kernel's row of results, without the -1 that fill it up."""
-    if rows.shape[0] and rows[-1] >= 0:  # mostly as many are found as were asked for
+    if len(rows) and rows.item(-1) >= 0:  # mostly as many are found as were asked for
         return Scored(rows, scores)
     count = int(np.count_nonzero(rows >= 0))
     return Scored(rows[:count], scores[:count])
