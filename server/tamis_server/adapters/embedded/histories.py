@@ -37,6 +37,6 @@ class BundleHistories:
         own = slice(self._offsets.item(position), self._offsets.item(position + 1))
         times, kinds = self._columns["times"][own], self._columns["kinds"][own]
         keys = self._keys.take(self._columns["rows"][own])
-        met = times >= now - self._windows.take(kinds)  # False for kinds that are not remembered: NaN
+        met = times >= now - self._windows.take(kinds)  # NaN: not remembered, so False
         state = UserState(keys=keys, times=times, kinds=kinds, exact=keys[met])
         return KnownUser(state, self._profiles[position])

@@ -179,7 +179,7 @@ def _last_distinct(rows: Rows, count: int) -> Rows:
 def _around(nearest: Nearest, ctx: RequestContext, anchors: Rows, quota: int) -> Scored:
     probes = nearest.vectors.take(anchors, 0)
     placed = probes.any(axis=1)  # an item without a picture and a text is near nothing
-    if np.count_nonzero(placed) < len(placed):
+    if np.count_nonzero(placed) < len(probes):
         probes = probes[placed]
     if not len(probes):
         return NOTHING
