@@ -282,14 +282,16 @@ def _check_predicate(
         violations.count(f"{field}.{condition}.values", values, MAX_VALUES)
         wanted = _KIND_OF_VALUE[attribute.kind]
         for position, value in enumerate(values[:MAX_VALUES]):
-            where, given = f"{field}.{condition}.values[{position}]", value.WhichOneof("kind")
+            given = value.WhichOneof("kind")
             if given != wanted:
                 violations.add(
-                    where,
+                    f"{field}.{condition}.values[{position}]",
                     f"is {given or 'missing'}, {attribute.name} ({attribute.kind}) takes {wanted}",
                 )
             elif given == "number" and math.isnan(value.number):
-                violations.add(where, "is NaN, a number must be given")
+                violations.add(
+                    f"{field}.{condition}.values[{position}]", "is NaN, a number must be given"
+                )
 
 
 def _check_range(
