@@ -99,7 +99,7 @@ def residual_step(numbers: NDArray[np.float32]) -> np.float32:
     """What one of sixteen levels is worth, so that they span all but 0.3 % of the numbers."""
     sizes = np.abs(numbers)
     sizes = sizes[np.isfinite(sizes)]
-    most = sizes.max(initial=np.float32(0))
+    most = np.float32(sizes.max(initial=0))
     if not most > 1e-30:
         return np.float32(0)
     bins = np.minimum((sizes * (np.float32(_BINS) / most)).astype(np.int64), _BINS - 1)
