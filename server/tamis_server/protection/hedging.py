@@ -11,7 +11,7 @@ from collections import deque
 class RetryBudget:
     """Second tries may be ``share`` of the calls, and ``burst`` at once."""
 
-    def __init__(self, share: float = 0.1, burst: float = 10.0) -> None:
+    def __init__(self, *, burst: float, share: float = 0.1) -> None:
         self._share = share
         self._burst = burst
         self._tokens = burst

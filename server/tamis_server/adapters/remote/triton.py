@@ -17,7 +17,7 @@ from tamis_server.bundles.ranking_contract import PAIRING, PROBABILITIES, canoni
 from tamis_server.domain.context import Deadline
 from tamis_server.domain.errors import DependencyFailed
 from tamis_server.domain.scoring import Outputs, Signature
-from tamis_server.protection.breaker import State
+from tamis_server.protection.breaker import BreakerPolicy, State
 from tamis_server.protection.hedging import RetryBudget
 
 _SLOW = 0.95  # a call slower than this share of the last ones is hedged
@@ -33,7 +33,9 @@ class TritonModel:
         self.endpoints = tuple(Endpoint(address, model, most) for address in addresses)
         self._turn = 0
         self.hedges = 0
-        self._budget = RetryBudget()
+        # by second tries a breaker learns of a slow server: they must last until it opens, which
+        # takes half of its window, even where some were spent on chance
+        self._budget = RetryBudget(burst=BreakerPolicy().window)
         self._signature: Signature | None = None  # while it is to be trusted
         self._known: Signature | None = None  # the same object as long as nothing changes
         self._asking: asyncio.Task[Signature] | None = None
