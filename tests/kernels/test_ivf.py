@@ -62,6 +62,25 @@ def test_levels_find_what_the_reference_finds(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("kind", ["unlike", "alike", "alike but one"])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_of_more_hits_than_are_kept_the_best_stay(kind: str, k: int) -> None:
+    rng = np.random.default_rng(k)
+    vectors, queries = small_integers(rng, 4000, 16), small_integers(rng, 3, 16)
+    if kind != "unlike":
+        vectors[:] = vectors[0]
+    if kind == "alike but one":  # next to which all others are one and the same
+        vectors[7] = 1000 * queries[0]
+    starts, rows = lists_of(rng.integers(0, 3, 4000), 3)
+    rows = np.concatenate([rng.permutation(each) for each in np.split(rows, starts[1:-1])])
+    centroids = small_integers(rng, 3, 16)
+    found = IvfIndex(centroids, starts, rows, vectors).search(queries, k, 4000)
+    with tamis_kernels.with_level("reference"):
+        expected = IvfIndex(centroids, starts, rows, vectors).search(queries, k, 4000)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @given(
     seed=st.integers(0, 2**32),
     items=st.sampled_from([1, 100, 1000]),
