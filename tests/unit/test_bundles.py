@@ -342,6 +342,12 @@ def poison_vectors(directory: Path) -> None:
     np.save(directory / fmt.VECTORS, vectors)
 
 
+def vectors_not_of_unit_length(directory: Path) -> None:
+    vectors = np.load(directory / fmt.VECTORS)
+    vectors[5] *= 2
+    np.save(directory / fmt.VECTORS, vectors)
+
+
 def field_out_of_range(directory: Path) -> None:
     with np.load(directory / fmt.FEATURES) as archive:
         arrays = dict(archive)
@@ -410,6 +416,7 @@ def history_beyond_halves(directory: Path) -> None:
         (history_of_doubles, fmt.ENCODER, "is float64(50, 64) where float16(50, e) is declared"),
         (history_beyond_halves, fmt.ENCODER, "history_table holds values that are not finite, or"),
         (poison_vectors, fmt.VECTORS, "not finite"),
+        (vectors_not_of_unit_length, fmt.VECTORS, "row 5 has length 2.0000, not 1"),
         (field_out_of_range, fmt.FEATURES, "colour: values outside 0..4"),
         (content_not_of_unit_length, fmt.CONTENT, "row 7 has length 1.4142, not 1 or 0"),
         (content_of_another_width, fmt.CONTENT, "float32(50, 9) where float32(50, 8) is declared"),

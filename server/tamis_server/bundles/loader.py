@@ -156,6 +156,7 @@ def _indexed(
     directory: Path, manifest: fmt.Manifest, spare: int
 ) -> tuple[npt.NDArray[np.float32], Index]:
     vectors = _vectors(directory, fmt.VECTORS, manifest.items, manifest.dim, spare)
+    _check_units(fmt.VECTORS, vectors[: manifest.items])
     return vectors, _index(directory, fmt.INDEX, fmt.VECTORS, manifest, vectors)
 
 
@@ -215,12 +216,7 @@ def _content(directory: Path, manifest: fmt.Manifest, spare: int) -> Content | N
     if manifest.content is None:
         return None
     vectors = _vectors(directory, fmt.CONTENT, manifest.items, manifest.content.dim, spare)
-    squares = np.einsum("nc,nc->n", vectors, vectors)
-    strange = np.flatnonzero((squares > 0) & (np.abs(squares - 1) > _UNIT))
-    if strange.shape[0]:
-        raise BundleRejected(
-            fmt.CONTENT, f"row {strange[0]} has length {squares[strange[0]] ** 0.5:.4f}, not 1 or 0"
-        )
+    _check_units(fmt.CONTENT, vectors[: manifest.items], or_zero=True)
     return Content(
         spec=manifest.content,
         vectors=vectors,
@@ -350,6 +346,17 @@ def _check_array(
         )
     if dtype is np.float32 and not _is_finite(array):
         raise BundleRejected(name, "holds values that are not finite")
+
+
+def _check_units(name: str, vectors: npt.NDArray[np.float32], *, or_zero: bool = False) -> None:
+    """Of unit vectors the inner product is the cosine, and orders as their distance does."""
+    squares = np.einsum("nc,nc->n", vectors, vectors)
+    strange = np.abs(squares - 1) > _UNIT
+    if or_zero:
+        strange &= squares > 0
+    if strange.any():
+        row, lengths = int(strange.argmax()), "1 or 0" if or_zero else "1"
+        raise BundleRejected(name, f"row {row} has length {squares[row] ** 0.5:.4f}, not {lengths}")
 
 
 def _is_finite(array: npt.NDArray[np.float32]) -> bool:
