@@ -21,7 +21,7 @@ from tamis_server.adapters.embedded.nearest import NearestItems, Searcher
 from tamis_server.adapters.embedded.sources import Ordered, fresh, popular, trending
 from tamis_server.bundles.loader import Bundle, Index, load
 from tamis_server.bundles.manifest import HnswSpec, IndexSpec, IvfSpec
-from tamis_server.bundles.memory import give_back
+from tamis_server.bundles.memory import give_back, returned_at_once
 from tamis_server.domain.candidates import Bits, Vectors
 from tamis_server.domain.errors import BundleRejected, ContractViolation
 from tamis_server.segment import read
@@ -56,7 +56,8 @@ class Tables:
     @staticmethod
     def load(directory: Path, settings: Settings, threads: int = 1) -> Tables:
         """Of the bundle in ``directory``. Raises BundleRejected."""
-        bundle = load(directory, settings.catalogue.capacity, threads)
+        with returned_at_once():
+            bundle = load(directory, settings.catalogue.capacity, threads)
         tables = Tables.of(bundle, settings, threads)
         give_back()  # what was needed on the way
         return tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from importlib.resources import files
@@ -52,6 +53,50 @@ def test_what_a_bundle_took_is_the_systems_again_when_the_bundle_is_gone() -> No
     before, with_tables, after = map(int, done.stdout.split())
     assert with_tables > before
     assert after - before < 12 << 10  # what libraries allot once: 4 MiB; with Arrow's own pool 29
+
+
+TAKE_AND_LEAVE = r"""
+import re, sys, threading
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from tamis_server.bundles.memory import returned_at_once
+
+
+def taken_mb():
+    told = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(r"^Anonymous:\s+(\d+) kB", told, re.MULTILINE)[1]) / 1024
+
+
+def take(count, size):
+    held = [np.ones(size, np.uint8) for _ in range(count)]
+    del held
+
+
+def take_on_a_thread(*pieces):
+    thread = threading.Thread(target=take, args=pieces)
+    thread.start()
+    thread.join()
+
+
+take_on_a_thread(1, 30 << 20)  # after which glibc keeps as much
+before = taken_mb()
+with returned_at_once() if sys.argv[1] == "returned" else nullcontext():
+    take_on_a_thread(20, 3 << 20)
+print(taken_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_large_pieces_are_the_systems_again_when_they_are_free() -> None:
+    def left_mb(how: str) -> float:
+        command = [sys.executable, "-c", TAKE_AND_LEAVE, how]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert left_mb("returned") < 5
+    assert left_mb("as it comes") > 20, "otherwise nothing would have to be done"
 
 
 @pytest.mark.parametrize("at_once", [100, 2000], ids=["many row groups", "one row group"])

@@ -4,8 +4,36 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_PIECE, _LARGE = (
+    2 << 20,
+    32 << 20,
+)  # bytes; a column is read in pieces of some 3 MB at a million items
+
+
+@contextmanager
+def returned_at_once() -> Iterator[None]:
+    """What is large and ends meanwhile goes back to the system, with glibc; elsewhere as it comes.
+
+    Otherwise up to 64 MiB stay with each thread that took them, where `malloc_trim` does not reach
+    and of forked processes each has to give them back.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(_MMAP_THRESHOLD, _PIECE)
+    try:
+        yield
+    finally:
+        # as glibc sets them by itself once something as large was freed; told once, it no more does
+        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
 
 
 def keep() -> None:
