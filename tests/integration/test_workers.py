@@ -322,4 +322,5 @@ def test_a_worker_that_can_t_serve_says_why_and_nothing_is_served(
     command += ["--set", "state.url=lmdb:///proc/nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert re.search("worker 1.*/proc/nowhere", done.stderr), done.stderr
+    # whichever is first: the other is told to go, and may not get to say it
+    assert re.search("worker [12].*/proc/nowhere", done.stderr), done.stderr
