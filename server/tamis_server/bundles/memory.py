@@ -10,10 +10,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_PIECE, _LARGE = (
-    2 << 20,
-    32 << 20,
-)  # bytes; a column is read in pieces of some 3 MB at a million items
+_PIECE = 2 << 20  # bytes; of a million items a column is read in pieces of 3 MB
+_LARGE = 32 << 20
 
 
 @contextmanager
