@@ -4,7 +4,6 @@ and nowhere else."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -30,6 +29,7 @@ from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.changes import Change
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.tasks import end
 from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures
 from tamis_server.loading import load
@@ -187,10 +187,7 @@ class Application:
             )
         await stopped.wait()
         log.info("draining")
-        if follower is not None:
-            follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await follower
+        await end(follower)
         await self.stop()
         log.info("stopped")
 
@@ -201,10 +198,7 @@ class Application:
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""
         await self._server.drain(self._settings.server.drain_delay_s)
-        if self._trends is not None:
-            self._trends.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._trends
+        await end(self._trends)
         await self._event_log.close()
         await self._live.stop()
         await self._stores.close()

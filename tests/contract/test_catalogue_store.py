@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from support.stores import Opener as Open
+from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.domain.changes import Availability, Deletion, Upsert, decode, encode
 from tamis_server.domain.errors import ContractViolation
 from tamis_server.domain.ports import Item
@@ -106,3 +107,15 @@ async def test_changes_are_there_when_the_store_is_opened_again(open_store: Open
     await first.catalogue.publish([encode(CHANGES[0])])
     await first.close()
     assert await open_store().catalogue.snapshot() == (1, [encode(CHANGES[0])])
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_whoever_follows_can_stop_at_any_time(open_store: Open, steps: int) -> None:
+    live = LiveCatalogue(open_store().catalogue)
+    await live.start()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(live.stop())
+    stopped, _ = await asyncio.wait({stopping}, timeout=20)
+    await live.stop()  # or nothing that comes after would end
+    assert stopped

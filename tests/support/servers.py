@@ -88,12 +88,15 @@ class ServerProcess:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
-        status = self.process.wait(60)
-        self._reader.join(10)
-        if self.process.stderr is not None:
-            self.process.stderr.close()
-        self._state.cleanup()
-        return status
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()  # one that does not go fails its test, and no other
+            self.process.wait()
+            self._reader.join(10)
+            if self.process.stderr is not None:
+                self.process.stderr.close()
+            self._state.cleanup()
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from tamis_server.domain.changes import (
 )
 from tamis_server.domain.errors import ContractViolation, DependencyFailed
 from tamis_server.domain.ports import CatalogueStore
+from tamis_server.domain.tasks import end
 
 log = logging.getLogger(__name__)
 _RETRY_S = 0.5
@@ -72,10 +72,7 @@ class LiveCatalogue:
         self._follower = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        if self._follower is not None:
-            self._follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._follower
+        await end(self._follower)
 
     async def publish(self, changes: Sequence[Change]) -> None:
         """Store the changes and return when they are in effect here. Raises DependencyFailed."""

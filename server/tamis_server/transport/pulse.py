@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tamis_server.domain.tasks import end
 from tamis_server.protection.admission import Admission
 
 _INTERVAL_S = 0.05  # a probe costs about a request's time at the edge
@@ -39,10 +40,7 @@ class Pulse:
         self._task = asyncio.create_task(self._beat(self.address()))
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
         if self._directory is not None:
             self._directory.cleanup()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 import socket
@@ -16,6 +15,7 @@ import uvloop
 from tamis_server.app import Application
 from tamis_server.bundles.memory import keep
 from tamis_server.domain.errors import TamisError
+from tamis_server.domain.tasks import end
 from tamis_server.observability import logging
 from tamis_server.settings import Settings
 from tamis_server.tables import Tables
@@ -67,9 +67,7 @@ class _Child:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         orders = asyncio.create_task(self._follow(stopped))
         await stopped.wait()
-        orders.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await orders
+        await end(orders)
         await self._application.stop()
         return 0
 
