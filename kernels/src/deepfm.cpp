@@ -1,6 +1,7 @@
 #include "deepfm.h"
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 
 namespace tamis {
@@ -8,6 +9,10 @@ namespace {
 constexpr std::size_t kWidestPanel = 32, kMostRows = 8;
 constexpr std::size_t kFill = 16;       // rows of the first layer are filled up to this many
 constexpr std::size_t kCodeBytes = 2;  // at most
+constexpr std::size_t kLine = 64;
+
+// Cache lines that a row of `length` numbers may lie in.
+constexpr std::size_t lines_of(std::size_t length) { return length * sizeof(float) / kLine + 2; }
 }  // namespace
 }  // namespace tamis
 
@@ -75,7 +80,8 @@ void DeepFM::score(const DeepFMUser& user, const std::int32_t* rows, const float
     const std::size_t stride2 = round_up(weights_.hidden2, kWidestPanel);
     const std::size_t stride3 = round_up(weights_.hidden3, kWidestPanel);
     void* work = buffer.reserve<unsigned char>(
-        kMostRows * ((stride1 + stride2 + stride3) * sizeof(float) + (stride1 + stride2) * kCodeBytes));
+        kMostRows * ((stride1 + stride2 + stride3) * sizeof(float) + (stride1 + stride2) * kCodeBytes +
+                     (1 + lines_of(weights_.factors) + lines_of(weights_.hidden1)) * sizeof(char*)));
     variant(level_, scalar::logits, avx2::logits, avx512::logits)(
         weights_, layers_, arithmetic_, user, rows, cross, count, work, probabilities);
     for (std::size_t i = 0; i < count * weights_.heads; ++i)

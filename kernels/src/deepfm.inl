@@ -24,10 +24,12 @@ inline float dot(const float* __restrict left, const Number* right, std::size_t 
     return product;
 }
 
-// The outputs of one panel, for kRows rows; panel p starts at column p * kPanel.
+// The outputs of one panel, for kRows rows; panel p starts at column p * kPanel. `beside` is called
+// before each step over the inputs.
 // The unrolled loops keep the sums in registers: left rolled, arrays live in memory.
+template <class Beside>
 inline void dense_relu(const PackedLayer& layer, std::size_t column, const float* input,
-                       std::size_t input_stride, float* output) {
+                       std::size_t input_stride, float* output, const Beside& beside) {
     const float* weights = layer.panels + column * layer.inputs;
     Lanes left[kRows], right[kRows];
 #pragma GCC unroll 8
@@ -36,6 +38,7 @@ inline void dense_relu(const PackedLayer& layer, std::size_t column, const float
         right[r] = load(layer.bias + column + kLanes);
     }
     for (std::size_t i = 0; i < layer.inputs; ++i, weights += kPanel) {
+        beside();
         const Lanes a = load(weights), b = load(weights + kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
@@ -53,12 +56,15 @@ inline void dense_relu(const PackedLayer& layer, std::size_t column, const float
 }
 
 // As dense_relu, for codes; `worth` of each row's.
+template <class Beside>
 inline void coded_relu(const CodedLayer& layer, std::size_t column, const Code* input,
-                       std::size_t input_stride, const float* worth, float* output) {
+                       std::size_t input_stride, const float* worth, float* output,
+                       const Beside& beside) {
     const CodeWeight* weights =
         static_cast<const CodeWeight*>(layer.panels) + column * layer.inputs;
     Ints left[kRows] = {}, right[kRows] = {};
     for (std::size_t i = 0; i < layer.inputs; i += kGroup, weights += kPanel * kGroup) {
+        beside();
         const Ints a = load_groups(weights), b = load_groups(weights + kLanes * kGroup);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
@@ -111,24 +117,42 @@ inline void first_layer(const DeepFMWeights& w, const float* user_hidden,
     }
 }
 
-// All lines of a row, which may start anywhere in one.
-template <class Number>
-inline void prefetch_row(const void* table, std::size_t row, std::size_t length) {
-    const char* start = static_cast<const char*>(table) + row * length * sizeof(Number);
-    const std::size_t bytes = length * sizeof(Number);
-    for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(start + at);
-    if (bytes > 0) __builtin_prefetch(start + bytes - 1);
-}
+// Items on their way to the cache, a line at a time between multiplications: many at once would take
+// all the buffers for what is missed, and the weights of a layer, which fill the first cache alone,
+// need some.
+class Ahead {
+public:
+    // lines: has room for those of kRows rows.
+    explicit Ahead(const char** lines) : lines_(lines), next_(lines), end_(lines) {}
 
-template <class Number>
-inline void prefetch_rows(const DeepFMWeights& w, const std::int32_t* rows, std::size_t count) {
-    for (std::size_t r = 0; r < count; ++r) {
-        const auto row = static_cast<std::size_t>(rows[r]);
-        __builtin_prefetch(w.item_bias + row);
-        prefetch_row<Number>(w.item_factors, row, w.factors);
-        prefetch_row<Number>(w.item_hidden, row, w.hidden1);
+    // Those of these rows instead of what may be left.
+    template <class Number>
+    void expect(const DeepFMWeights& w, const std::int32_t* rows, std::size_t count) {
+        next_ = end_ = lines_;
+        for (std::size_t r = 0; r < count; ++r) {
+            const auto row = static_cast<std::size_t>(rows[r]);
+            add(w.item_bias + row, sizeof(float));
+            add(static_cast<const Number*>(w.item_factors) + row * w.factors, w.factors * sizeof(Number));
+            add(static_cast<const Number*>(w.item_hidden) + row * w.hidden1, w.hidden1 * sizeof(Number));
+        }
     }
-}
+
+    std::size_t left() const { return static_cast<std::size_t>(end_ - next_); }
+
+    void fetch() {
+        if (next_ < end_) __builtin_prefetch(*next_++);
+    }
+
+private:
+    // What may start anywhere in a line.
+    void add(const void* from, std::size_t bytes) {
+        const char* start = static_cast<const char*>(from);
+        const char* line = start - reinterpret_cast<std::uintptr_t>(start) % kLine;
+        for (; line < start + bytes; line += kLine) *end_++ = line;
+    }
+
+    const char **lines_, **next_, **end_;
+};
 
 template <class Number>
 inline void score_rows(const DeepFMWeights& w, const DeepFMLayers& layers, Arithmetic arithmetic,
@@ -146,9 +170,13 @@ inline void score_rows(const DeepFMWeights& w, const DeepFMLayers& layers, Arith
     Code* codes1 = reinterpret_cast<Code*>(hidden3 + kRows * stride3);
     Code* codes2 = codes1 + kRows * stride1;
     float worth1[kRows], worth2[kRows];
-    // the next rows are fetched a few at a time: all at once would hold up what is needed now
-    const std::size_t fetched = (kRows * kPanel + stride2 - 1) / stride2;
-    prefetch_rows<Number>(w, rows, count < kRows ? count : kRows);
+    const std::size_t steps =
+        stride2 / kPanel * (coded ? layers.coded_second.inputs / kGroup : layers.second.inputs);
+    Ahead ahead(reinterpret_cast<const char**>(codes2 + kRows * stride2));
+    const auto fetch = [&] { ahead.fetch(); };
+    const auto nothing = [] {};
+    ahead.expect<Number>(w, rows, count < kRows ? count : kRows);
+    while (ahead.left() > 0) fetch();
     for (std::size_t start = 0; start < count; start += kRows) {
         const std::size_t block = count - start < kRows ? count - start : kRows;
         const Number* item[kRows];
@@ -163,23 +191,21 @@ inline void score_rows(const DeepFMWeights& w, const DeepFMLayers& layers, Arith
         first_layer<Number>(w, user.hidden, item, crossed, stride1, hidden1);
         for (std::size_t r = 0; coded && r < kRows; ++r)
             worth1[r] = encode(hidden1 + r * stride1, stride1, codes1 + r * stride1);
-        std::size_t next = start + block;
-        for (std::size_t column = 0; column < stride2; column += kPanel) {
-            const std::size_t left = count - next < fetched ? count - next : fetched;
-            prefetch_rows<Number>(w, rows + next, left);
-            next += left;
+        const std::size_t next = start + block;
+        ahead.expect<Number>(w, rows + next, count - next < kRows ? count - next : kRows);
+        while (ahead.left() > steps) fetch();
+        for (std::size_t column = 0; column < stride2; column += kPanel)
             if (coded)
-                coded_relu(layers.coded_second, column, codes1, stride1, worth1, hidden2);
+                coded_relu(layers.coded_second, column, codes1, stride1, worth1, hidden2, fetch);
             else
-                dense_relu(layers.second, column, hidden1, stride1, hidden2);
-        }
+                dense_relu(layers.second, column, hidden1, stride1, hidden2, fetch);
         for (std::size_t r = 0; coded && r < kRows; ++r)
             worth2[r] = encode(hidden2 + r * stride2, stride2, codes2 + r * stride2);
         for (std::size_t column = 0; column < stride3; column += kPanel)
             if (coded)
-                coded_relu(layers.coded_third, column, codes2, stride2, worth2, hidden3);
+                coded_relu(layers.coded_third, column, codes2, stride2, worth2, hidden3, nothing);
             else
-                dense_relu(layers.third, column, hidden2, stride2, hidden3);
+                dense_relu(layers.third, column, hidden2, stride2, hidden3, nothing);
         for (std::size_t r = 0; r < block; ++r) {
             const auto row = static_cast<std::size_t>(rows[start + r]);
             const Number* factors = static_cast<const Number*>(w.item_factors) + row * w.factors;
