@@ -15,6 +15,7 @@ from support.stores import Opener
 from tamis_server.bundles.editor import CatalogueEditor, NewItem
 from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue
+from tamis_server.domain.candidates import Keys, Mask
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert, decode, encode
 from tamis_server.domain.errors import InvalidRequest
 from tamis_server.domain.ports import Item
@@ -26,11 +27,16 @@ DAY = 86_400.0
 class Applied:
     """Remembers what was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, *item_ids: str) -> None:
+        """Of a bundle with these items."""
         self.changes: list[Change] = []
+        self._keys = item_keys(item_ids)
 
     def apply(self, changes: Sequence[Change]) -> None:
         self.changes += changes
+
+    def known(self, keys: Keys) -> Mask:
+        return np.isin(keys, self._keys)
 
 
 class Held:
@@ -94,11 +100,21 @@ async def test_a_damaged_change_does_not_keep_others_from_being_made(
 async def test_upserts_that_a_bundle_has_long_are_forgotten(live: LiveCatalogue) -> None:
     now = time.time()
     await live.publish([upsert("old", now - 3 * DAY), upsert("new", now)])
-    live.adopt(Applied(), as_of=now - DAY)
+    live.adopt(Applied("old", "new"), as_of=now - DAY)
     assert live._forgetting is not None
     await live._forgetting
     _, stored = await live._store.snapshot()
     assert len(stored) == 1
+    assert live.status.upserts == 1
+
+
+async def test_an_item_that_no_bundle_has_is_kept_however_old_its_upsert(
+    live: LiveCatalogue,
+) -> None:
+    now = time.time()
+    await live.publish([upsert("never ingested", now - 300 * DAY)])
+    live.adopt(Applied("another"), as_of=now)
+    assert live._forgetting is None
     assert live.status.upserts == 1
 
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from tamis_server.domain.candidates import Keys, Mask
 from tamis_server.domain.changes import (
     Availability,
     Change,
@@ -33,6 +36,9 @@ class Applied(Protocol):
     """What changes are made to."""
 
     def apply(self, changes: Sequence[Change]) -> None: ...
+
+    def known(self, keys: Keys) -> Mask:
+        """Of which of the items the bundle knows without any change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +106,18 @@ class LiveCatalogue:
         self._meanwhile = None
         self._serving = engine
         old = [
-            facet(change) + change.key.to_bytes(8, "little")
+            change
             for change in self._last.values()
             if isinstance(change, Upsert) and change.time < as_of - _KEPT_S
         ]
-        if old:
-            self._forgetting = asyncio.get_running_loop().create_task(self._forget(old))
+        known = engine.known(np.array([upsert.key for upsert in old], np.uint64)).tolist()
+        settled = [
+            facet(upsert) + upsert.key.to_bytes(8, "little")
+            for upsert, is_known in zip(old, known, strict=True)
+            if is_known  # the bundle may be of a table that is older than its events
+        ]
+        if settled:
+            self._forgetting = asyncio.get_running_loop().create_task(self._forget(settled))
 
     @property
     def status(self) -> LiveStatus:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tamis_server.domain.candidates import Keys, Scores
+from tamis_server.domain.candidates import Keys, Mask, Scores
 from tamis_server.domain.changes import Change
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.errors import NotOffered
@@ -42,6 +42,9 @@ class LiveChanges(Protocol):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make changes of the catalogue."""
+
+    def known(self, keys: Keys) -> Mask:
+        """Of which of the items the bundle knows without any change."""
 
     def trend(self, keys: Keys, scores: Scores) -> None:
         """These items trend now, best first, and no others."""

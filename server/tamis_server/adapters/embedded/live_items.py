@@ -20,7 +20,7 @@ from tamis_server.adapters.embedded.neighbourhood import Neighbourhood
 from tamis_server.adapters.embedded.sources import Ordered
 from tamis_server.bundles import features
 from tamis_server.bundles.loader import Bundle
-from tamis_server.domain.candidates import Keys, Rows, Scored, Scores, Vectors
+from tamis_server.domain.candidates import Keys, Mask, Rows, Scored, Scores, Vectors
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert
 from tamis_server.domain.context import Eligible
 from tamis_server.domain.ports import ItemTower, Placement
@@ -116,6 +116,10 @@ class LiveItems:
             rows = self._catalogue.rows_of(np.fromiter(flags, np.uint64, len(flags)))
             known = rows >= 0
             self._available.set(rows[known], np.array(list(flags.values()), np.bool_)[known])
+
+    def known(self, keys: Keys) -> Mask:
+        """Of which of the items the bundle knows without any change."""
+        return self._catalogue.bundle_rows_of(keys) >= 0
 
     def trend(self, keys: Keys, scores: Scores) -> None:
         rows = self._catalogue.rows_of(keys)
