@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.evaluation.markdown import markdown
 from tamis_pipeline.evaluation.page import page
 from tamis_pipeline.indexing import AutoIndex, Built, build_index, faster, queries_of
 from tamis_pipeline.item_tables import knowing_items
 from tamis_pipeline.model_repository import MODEL, configurations
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.directory import replacing
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]

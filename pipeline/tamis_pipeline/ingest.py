@@ -17,9 +17,9 @@ from tamis_pipeline.dataset import (
     require,
     seconds,
 )
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.readers.files import read_table
 from tamis_server import eventlog
+from tamis_server.bundles.directory import replacing
 
 _LOGGED = {
     name: pl.Int32 if kind == pa.int32() else pl.Float64 if kind == pa.float64() else pl.String

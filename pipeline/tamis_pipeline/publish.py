@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.gates import NotPromoted, Verdict, judge, measured_beside
 from tamis_pipeline.integrity import require_whole
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.directory import replacing
 from tamis_server.bundles.s3 import S3Bundles
 
 

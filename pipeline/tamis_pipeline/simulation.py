@@ -21,8 +21,8 @@ import polars as pl
 from scipy.sparse import csr_matrix
 
 from tamis_pipeline.dataset import OWN_COLUMNS
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.readers import read_catalogue
+from tamis_server.bundles.directory import replacing
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]

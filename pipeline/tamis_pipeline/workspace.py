@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tamis_pipeline import provenance
 from tamis_pipeline.config import plain
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.packing import pack, unpack
 from tamis_pipeline.progress import Progress
+from tamis_server.bundles.directory import replacing
 from tamis_server.domain.errors import FailureCategory, TamisError
 
 T = TypeVar("T")

@@ -25,11 +25,12 @@ from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.bundles.memory import keep
 from tamis_server.bundles.mirror import Directory, Mirror, Origin
+from tamis_server.bundles.succession import Succession
 from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.changes import Change
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import DependencyFailed
-from tamis_server.domain.tasks import end
+from tamis_server.domain.tasks import begin, end
 from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures
 from tamis_server.loading import load
@@ -88,7 +89,6 @@ class Application:
     ) -> None:
         """preloaded: of the bundle to begin with; worker: which of how many, for callers."""
         self._settings = settings
-        self._origin = origin_of(settings.bundle)
         self._preloaded = preloaded
         self._started = time.monotonic()
         self._metrics = Metrics()
@@ -100,6 +100,9 @@ class Application:
         self._live = LiveCatalogue(self._stores.catalogue)
         self._event_log = build_event_log(settings.events)
         self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
+        self._succession = Succession(
+            origin_of(settings.bundle), asyncio.to_thread, self._engines.activate, self.reject
+        )
         self._trended: float | None = None
         self.metrics_port: int | None = None
         self._trends: asyncio.Task[None] | None = None
@@ -136,12 +139,11 @@ class Application:
         self._measure()
         await self._live.start()
         if self._preloaded is None:
-            directory = await asyncio.to_thread(self._origin.locate)
+            await self._succession.begin(self._engines.activate)
         else:
-            directory = self._preloaded.bundle.directory
-        await self._engines.activate(directory)
+            await self._engines.activate(self._preloaded.bundle.directory)
         self._event_log.start()
-        self._trends = asyncio.create_task(self._follow_trends())
+        self._trends = begin(self._follow_trends(), "following what trends")
 
     async def listen(self, address: str) -> int:
         """Serve on host:port; returns the port. Raises CannotListen."""
@@ -170,21 +172,11 @@ class Application:
     async def run_until_stopped(self) -> None:
         """Follow the bundle's directory, reload at SIGHUP, drain at SIGTERM or SIGINT."""
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        reloads: set[asyncio.Task[None]] = set()
-
-        def reload() -> None:
-            task = loop.create_task(self.reload())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, self._succession.ask)
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, stopped.set)
-        follower = None
-        if self._settings.bundle.watch_s > 0:
-            follower = loop.create_task(
-                self._engines.follow(self._origin, self._settings.bundle.watch_s)
-            )
+        follow = self._succession.follow(self._settings.bundle.watch_s or None)
+        follower = begin(follow, "following bundles")
         await stopped.wait()
         log.info("draining")
         await end(follower)
@@ -193,7 +185,7 @@ class Application:
 
     async def reload(self) -> None:
         """Serve the bundle now in the directory; a refused one is logged and the old one stays."""
-        await self._engines.refresh(self._origin)
+        await self._succession.look(asked=True)
 
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""

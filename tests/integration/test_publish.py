@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tamis_pipeline.synthetic import random_parts
 from tamis_server.app import Application
 from tamis_server.bundles.loader import load
 from tamis_server.bundles.manifest import EVALUATION, MANIFEST, VECTORS, read_manifest
+from tamis_server.bundles.mirror import Mirror
 from tamis_server.bundles.s3 import CURRENT, S3Bundles
 from tamis_server.domain.errors import BundleRejected, DependencyFailed
 from tamis_server.settings import SettingsError, load_settings
@@ -202,8 +204,86 @@ async def test_a_server_follows_what_is_published_to_s3(
             publish(bundles[name], s3, MARGINS, force=True)
             await server.application.reload()
             assert (await client.recommend()).bundle_id == id_of(bundles[name])
-    kept = {path.name for path in cache.iterdir()}
+    kept = {path.name for path in cache.iterdir() if path.is_dir()}
     assert kept == {id_of(bundles["better"]), id_of(bundles["bad"])}, "the one before, and no more"
+
+
+async def test_a_server_starts_with_what_it_served_last_while_s3_can_t_be_reached(
+    s3: S3Bundles,
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sections = {"bundle": {"url": s3.url, "cache": tmp_path / "cache", "watch_s": 0}}
+    for name in ("better", "good"):
+        publish(bundles[name], s3, MARGINS, force=True)
+        async with running(bundles["good"], sections):
+            pass
+    monkeypatch.setattr(S3Bundles, "current", _unreachable)
+    async with (
+        running(bundles["good"], sections) as server,
+        AsyncTamisClient(server.target, timeout_s=5.0) as client,
+    ):
+        assert (await client.recommend()).bundle_id == id_of(bundles["good"])
+
+
+def test_without_s3_and_anything_fetched_nothing_is_served(
+    s3: S3Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(S3Bundles, "current", _unreachable)
+    with pytest.raises(DependencyFailed, match="unreachable"):
+        Mirror(s3.url, tmp_path / "cache").locate()
+
+
+def test_a_fetched_bundle_that_lost_some_of_it_is_fetched_again(
+    s3: S3Bundles, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    publish(bundles["good"], s3, MARGINS)
+    mirror = Mirror(s3.url, tmp_path)
+    (mirror.locate() / VECTORS).write_bytes(b"")
+    assert load(mirror.locate()).manifest == read_manifest(bundles["good"])
+
+
+def test_a_full_disk_is_a_failure_that_may_pass(
+    s3: S3Bundles, bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    publish(bundles["good"], s3, MARGINS)
+    mirror = Mirror(s3.url, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Bundles, "_download", full)
+        with pytest.raises(DependencyFailed, match="No space left"):
+            mirror.locate()
+    assert mirror.locate().name == id_of(bundles["good"])
+
+
+@pytest.mark.parametrize(
+    "pointer", [b"", b"[]", b'{"bundle": "good"}', b'{"bundle_id": 1}', b'{"bundle_id": "../x"}']
+)
+def test_a_pointer_that_names_no_bundle_is_refused(
+    s3: S3Bundles, tmp_path: Path, pointer: bytes
+) -> None:
+    boto3.client("s3").put_object(Bucket=BUCKET, Key=f"{PREFIX}/{CURRENT}", Body=pointer)
+    with pytest.raises(BundleRejected, match=r"current\.json: is not"):
+        Mirror(s3.url, tmp_path).locate()
+
+
+def test_a_manifest_can_t_have_anything_written_elsewhere(
+    s3: S3Bundles, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    publish(bundles["good"], s3, MARGINS)
+    bundle_id = id_of(bundles["good"])
+    manifest = json.loads((bundles["good"] / MANIFEST).read_text())
+    manifest["files"]["../../elsewhere"] = manifest["files"].pop(VECTORS)
+    body = json.dumps(manifest).encode()
+    store = boto3.client("s3")
+    store.put_object(Bucket=BUCKET, Key=f"{PREFIX}/{bundle_id}/{MANIFEST}", Body=body)
+    store.put_object(Bucket=BUCKET, Key=f"{PREFIX}/elsewhere", Body=b"harm")
+    with pytest.raises(BundleRejected, match="files"):
+        s3.fetch(bundle_id, tmp_path / "cache")
+    assert [path.name for path in tmp_path.rglob("*")] == ["cache"]
 
 
 def _unreachable(store: S3Bundles) -> str:

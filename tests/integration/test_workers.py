@@ -192,10 +192,10 @@ async def test_workers_share_the_memory_of_what_they_serve_and_hold_no_other(
         for seed in (1, 2):
             write_bundle(random_parts(seed=seed), directory)
             server.process.send_signal(signal.SIGHUP)
-            await eventually(share_another)
-            assert descriptors(pid) == 1, "for workers to come"
-            assert not segments(pid)
-            gone |= segments(children(server)[0])
+            await eventually(lambda: share_another() and descriptors(pid) == 1)
+            (shared,) = {frozenset(segments(each)) for each in children(server)}
+            assert segments(pid) == shared, "for workers to come"
+            gone |= shared
         served = gone.copy()
         gone.clear()
         victim = children(server)[0]
@@ -207,6 +207,44 @@ async def test_workers_share_the_memory_of_what_they_serve_and_hold_no_other(
         server.process.send_signal(signal.SIGUSR2)
         await eventually(share_another)
         assert {descriptors(each) for each in (pid, *children(server))} == {1}
+
+
+async def test_after_a_swap_a_worker_is_replaced_whatever_became_of_the_directory(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "bundle"
+    write_bundle(random_parts(seed=0), directory)
+    with (
+        several(directory, "--set", "bundle.watch_s=0") as server,
+        TamisClient(server.target, channels=2 * WORKERS, timeout_s=PATIENCE_S) as client,
+    ):
+        served = write_bundle(random_parts(seed=1), directory).bundle_id
+        server.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: client.status().bundle.bundle_id == served)
+        write_bundle(random_parts(seed=2), directory)
+        (directory / fmt.VECTORS).unlink()
+        server.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: bool(client.status().last_rejection))
+        before = children(server)
+        for each in before:
+            os.kill(each, signal.SIGKILL)
+        await eventually(
+            lambda: len(children(server)) == WORKERS and not {*before} & {*children(server)}
+        )
+        assert client.recommend(page_size=3).bundle_id == served
+
+
+async def test_one_silent_worker_leaves_the_others_on_the_page(bundle: Path) -> None:
+    port = free_port()
+    with several(bundle, "--set", f"metrics.listen=127.0.0.1:{port}") as server:
+        os.kill(children(server)[0], signal.SIGSTOP)
+        text = await asyncio.to_thread(page, port)
+        os.kill(children(server)[0], signal.SIGCONT)
+        assert 'tamis_workers_silent{worker="0"} 1.0' in text
+        heard = {int(found) for found in re.findall(r'tamis_bundle_info{worker="(\d)"', text)}
+        assert len(heard) == WORKERS - 1
+        text = await asyncio.to_thread(page, port)
+        assert 'tamis_workers_silent{worker="0"} 0.0' in text
 
 
 async def test_why_the_next_bundle_is_not_served_every_worker_says(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tamis_pipeline import directory
-from tamis_pipeline.directory import replacing
+from tamis_server.bundles import directory
+from tamis_server.bundles.directory import replacing
 
 
 def write(out: Path, text: str) -> None:

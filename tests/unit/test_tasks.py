@@ -1,13 +1,14 @@
-"""How work beside requests is ended."""
+"""How work beside requests begins and ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 
 import pytest
 
-from tamis_server.domain.tasks import end
+from tamis_server.domain.tasks import begin, end
 
 
 async def for_ever() -> None:
@@ -23,26 +24,35 @@ async def test_a_task_that_lost_a_cancellation_is_told_again() -> None:
         lost.set()
         await for_ever()
 
-    task = asyncio.create_task(losing())
+    task = begin(losing(), "losing")
     await asyncio.sleep(0)
     await end(task)
     assert lost.is_set()
     assert task.cancelled()
 
 
-async def test_what_a_task_failed_with_is_raised_at_its_end() -> None:
+async def test_a_failure_is_reported_at_once_and_only_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def failing() -> None:
-        try:
-            await for_ever()
-        finally:
-            raise ValueError("by itself")
+        raise ValueError("by itself")
 
-    task = asyncio.create_task(failing())
+    task = begin(failing(), "a thing that fails")
+    await asyncio.wait({task})
+    await asyncio.sleep(0)  # who is called back comes after who waits
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "a thing that fails ended" in record.message
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "by itself"
+    await end(task)
+    assert len(caplog.records) == 1
+
+
+async def test_an_end_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    await end(begin(for_ever(), "a thing without end"))
     await asyncio.sleep(0)
-    with pytest.raises(ValueError, match="by itself"):
-        await end(task)
-    with pytest.raises(ValueError, match="by itself"):  # whether it had ended before or not
-        await end(task)
+    assert not caplog.records
 
 
 async def test_there_may_be_no_task_to_end() -> None:
@@ -50,11 +60,10 @@ async def test_there_may_be_no_task_to_end() -> None:
 
 
 async def test_who_waits_for_the_end_can_be_cancelled() -> None:
-    task = asyncio.create_task(for_ever())
+    task = begin(for_ever(), "a thing without end")
     waiting = asyncio.create_task(end(task))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})

@@ -15,10 +15,10 @@ from tamis_pipeline.clip.export import export
 from tamis_pipeline.clip.towers import ClipConfig, Float32
 from tamis_pipeline.clip.training import train
 from tamis_pipeline.dataset import DatasetRejected
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.readers import read_catalogue
 from tamis_server.bundles.clip import Card, Clip, normalised
+from tamis_server.bundles.directory import replacing
 
 TRAINING = "training.json"
 _BATCH = 256

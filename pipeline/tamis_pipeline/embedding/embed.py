@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from tamis_pipeline.content import CARD, CLIP, Content
 from tamis_pipeline.dataset import DatasetRejected
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.embedding.cache import VectorCache
 from tamis_pipeline.embedding.projection import principal, project_towers
 from tamis_pipeline.embedding.work import WORK, Engine
 from tamis_pipeline.encoders.port import Encoder, Float32
 from tamis_pipeline.progress import Progress
 from tamis_server.bundles.clip import document, fuse, normalised, read_card
+from tamis_server.bundles.directory import replacing
 from tamis_server.bundles.manifest import ContentSpec
 
 _NAMED = 20  # ids in a report

@@ -14,9 +14,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.encoders.port import DEFAULT_PAIR, DEMO_SHOP, EncoderRejected
 from tamis_server.bundles.clip import CARD, TEXT, TOKENIZER, VISION, write_card
+from tamis_server.bundles.directory import replacing
 from tamis_server.bundles.pictures import PREPROCESSOR, Preprocessing
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis_pipeline.dataset import DatasetRejected
-from tamis_pipeline.directory import replacing
 from tamis_pipeline.histories import histories, profiles_of
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.rankers import training
@@ -27,6 +26,7 @@ from tamis_pipeline.ranking import DEEPFM
 from tamis_pipeline.served import Served
 from tamis_pipeline.shards import Engine, write_shards
 from tamis_pipeline.twotower import Towers
+from tamis_server.bundles.directory import replacing
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]

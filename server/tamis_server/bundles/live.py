@@ -24,7 +24,7 @@ from tamis_server.domain.changes import (
 )
 from tamis_server.domain.errors import ContractViolation, DependencyFailed
 from tamis_server.domain.ports import CatalogueStore
-from tamis_server.domain.tasks import end
+from tamis_server.domain.tasks import begin, end
 
 log = logging.getLogger(__name__)
 _RETRY_S = 0.5
@@ -75,7 +75,7 @@ class LiveCatalogue:
             await self._reload()
         except DependencyFailed as error:
             log.error("changes of the catalogue are not known yet: %s", error)
-        self._follower = asyncio.create_task(self._follow())
+        self._follower = begin(self._follow(), "following the catalogue")
 
     async def stop(self) -> None:
         await end(self._follower)

@@ -8,8 +8,7 @@ the pointer finds a whole bundle. Credentials, region and endpoint are boto3's t
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tamis_server.bundles import manifest as fmt
+from tamis_server.bundles.directory import replacing
 from tamis_server.domain.errors import BundleRejected, DependencyFailed
 
 CURRENT = "current.json"
+_BUNDLE_ID = re.compile(r"[^./][^/]*")  # a directory's name, and of none that is hidden
 
 
 class S3Bundles:
@@ -40,9 +41,10 @@ class S3Bundles:
         self._client: Any = boto3.client("s3")
 
     def current(self) -> str | None:
-        """The id of the bundle to be served; None where nothing was published."""
+        """The id of the bundle to be served; None where nothing was published. Raises
+        BundleRejected where it says nothing of the kind."""
         body = self._read(CURRENT)
-        return None if body is None else str(json.loads(body)["bundle_id"])
+        return None if body is None else named(body, f"{self.url}/{CURRENT}")
 
     def read(self, bundle_id: str, name: str) -> bytes | None:
         """A file of a bundle; None where there is none."""
@@ -70,18 +72,12 @@ class S3Bundles:
             self._client.put_object(Bucket=self._bucket, Key=self._key(CURRENT), Body=body)
 
     def fetch(self, bundle_id: str, cache: Path) -> Path:
-        """``cache/BUNDLE_ID``, downloaded and checked unless it is there. Raises BundleRejected."""
+        """``cache/BUNDLE_ID``, downloaded and checked unless it is there, whole by the sizes of its
+        files. Raises BundleRejected."""
         directory = cache / bundle_id
-        if directory.is_dir():
-            return directory
-        temporary = cache / f".{bundle_id}.{os.getpid()}.partial"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
-            self._download(bundle_id, temporary)
-            temporary.rename(directory)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if not _is_whole(directory):
+            with self._failures(), replacing(directory) as temporary:
+                self._download(bundle_id, temporary)
         return directory
 
     def _download(self, bundle_id: str, directory: Path) -> None:
@@ -89,12 +85,17 @@ class S3Bundles:
         if body is None:
             raise BundleRejected(fmt.MANIFEST, f"not found in {self.url}/{bundle_id}")
         (directory / fmt.MANIFEST).write_bytes(body)
-        for name, entry in fmt.read_manifest(directory).files.items():
+        manifest = fmt.read_manifest(directory)
+        if manifest.bundle_id != bundle_id:
+            raise BundleRejected(
+                fmt.MANIFEST, f"of {self.url}/{bundle_id} is {manifest.bundle_id}'s"
+            )
+        fmt.check_files(manifest)  # names that a bundle has lead nowhere else
+        for name, entry in manifest.files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._failures():
-                key = self._key(f"{bundle_id}/{name}")
-                self._client.download_file(self._bucket, key, str(path))
+            key = self._key(f"{bundle_id}/{name}")
+            self._client.download_file(self._bucket, key, str(path))
             if fmt.digest(path) != entry.sha256:
                 raise BundleRejected(name, f"of {self.url}/{bundle_id}: not what its manifest says")
 
@@ -117,5 +118,24 @@ class S3Bundles:
 
         try:
             yield
-        except (Boto3Error, BotoCoreError, ClientError) as error:
+        except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
             raise DependencyFailed(self.url, str(error)) from None
+
+
+def named(body: bytes, where: str) -> str:
+    """The bundle that a pointer names. Raises BundleRejected."""
+    try:
+        bundle_id = json.loads(body)["bundle_id"]
+    except (ValueError, KeyError, TypeError):
+        bundle_id = None
+    if not isinstance(bundle_id, str) or not _BUNDLE_ID.fullmatch(bundle_id):
+        raise BundleRejected(where, 'is not {"bundle_id": "NAME-DIGEST"}')
+    return bundle_id
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        files = fmt.read_manifest(directory).files
+        return all((directory / name).stat().st_size == files[name].bytes for name in files)
+    except (BundleRejected, OSError):
+        return False

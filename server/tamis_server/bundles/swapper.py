@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from tamis_server.bundles.manifest import read_manifest
 from tamis_server.bundles.memory import give_back
-from tamis_server.bundles.mirror import Origin
-from tamis_server.domain.errors import BundleRejected, ContractViolation, DependencyFailed
+from tamis_server.domain.errors import ContractViolation
 from tamis_server.funnel.engine import BundleInfo
 
-log = logging.getLogger(__name__)
 _LAST_REQUESTS_S = 2.0  # of the bundle before
 
 
@@ -44,11 +40,9 @@ class Swapper(Generic[T]):
         self._warm_up = warm_up
         self._adopt = adopt
         self._current: T | None = None
-        self._served: str = ""
-        self._refused: str = ""
         self._swapping = asyncio.Lock()
         self._tidying: asyncio.Task[None] | None = None
-        self.last_rejection: str = ""
+        self.last_rejection = ""  # why the next bundle is not served, by whoever knows
         self.swaps = 0
 
     @property
@@ -60,43 +54,14 @@ class Swapper(Generic[T]):
     async def activate(self, directory: Path) -> None:
         """Serve the bundle in ``directory``. Raises BundleRejected and keeps what is served."""
         async with self._swapping:
-            try:
-                candidate = await self._build(directory)
-                await self._warm_up(candidate)
-            except BundleRejected as error:
-                self.last_rejection = str(error)
-                raise
+            candidate = await self._build(directory)
+            await self._warm_up(candidate)
             self._adopt(candidate)
             before, self._current = self._current, candidate
             if before is not None:
                 self._tidying = asyncio.create_task(_tidy([before]))
-            self._served = candidate.bundle.bundle_id
             self.last_rejection = ""
             self.swaps += 1
-
-    async def follow(self, origin: Origin, interval_s: float) -> None:
-        """Activate whatever bundle ``origin`` has, for ever; refusals are logged once."""
-        while True:
-            await asyncio.sleep(interval_s)
-            await self.refresh(origin)
-
-    async def refresh(self, origin: Origin) -> None:
-        """Activate the bundle that ``origin`` has if it is another than the one served."""
-        try:
-            directory = await asyncio.to_thread(origin.locate)
-            bundle_id = read_manifest(directory).bundle_id
-            if bundle_id in (self._served, self._refused):
-                return
-            try:
-                await self.activate(directory)
-                log.info("serving bundle %s", bundle_id)
-            except BundleRejected:
-                self._refused = bundle_id
-                raise
-        except (BundleRejected, DependencyFailed) as error:
-            if str(error) != self.last_rejection or not self._refused:
-                log.error("the next bundle can't be served, keeping the one that is: %s", error)
-            self.last_rejection = str(error)
 
 
 async def _tidy(before: list[T]) -> None:

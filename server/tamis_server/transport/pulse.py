@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tamis_server.domain.tasks import end
+from tamis_server.domain.tasks import begin, end
 from tamis_server.protection.admission import Admission
 
 _INTERVAL_S = 0.05  # a probe costs about a request's time at the edge
@@ -37,7 +37,7 @@ class Pulse:
 
     def start(self) -> None:
         """The server listens there by now."""
-        self._task = asyncio.create_task(self._beat(self.address()))
+        self._task = begin(self._beat(self.address()), "measuring how long calls wait")
 
     async def stop(self) -> None:
         await end(self._task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -15,11 +16,12 @@ import uvloop
 from tamis_server.app import Application
 from tamis_server.bundles.memory import keep
 from tamis_server.domain.errors import TamisError
-from tamis_server.domain.tasks import end
-from tamis_server.observability import logging
+from tamis_server.domain.tasks import begin, end
+from tamis_server.observability.logging import configure
 from tamis_server.settings import Settings
 from tamis_server.tables import Tables
 
+log = logging.getLogger(__name__)
 LINE_BYTES = 16 << 20  # of a message, which may hold all metrics
 
 
@@ -38,7 +40,7 @@ def work(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     for whole in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):  # meant for the supervisor
         signal.signal(whole, signal.SIG_IGN)
-    logging.configure(settings.log.level, worker=number)
+    configure(settings.log.level, worker=number)
 
     async def main() -> int:
         name = f"{number}/{settings.server.workers}"
@@ -65,7 +67,7 @@ class _Child:
         self._say({"ready": True})
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-        orders = asyncio.create_task(self._follow(stopped))
+        orders = begin(self._follow(stopped), "following the supervisor")
         await stopped.wait()
         await end(orders)
         await self._application.stop()
@@ -91,8 +93,11 @@ class _Child:
                     application.reject(what)
                 case "metrics":
                     answer = application.exposition()
-        except TamisError as error:
-            self._say({"failed": str(error), "order": order})
+        except Exception as error:  # whoever gave the order waits for the answer
+            if not isinstance(error, TamisError):
+                log.exception("order %s failed", order)
+            reason = str(error) if isinstance(error, TamisError) else repr(error)
+            self._say({"failed": reason, "order": order})
         else:
             self._say({order: answer})
 

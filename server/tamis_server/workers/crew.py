@@ -38,32 +38,21 @@ _GRACE_S = 5.0  # beyond what a worker may take to drain
 
 @dataclass(eq=False)
 class Generation:
-    """Workers by number, and the tables that they share: those they were forked with or, since a
-    swap, those in a segment, which are read here when another worker is to be forked."""
+    """Workers by number, and the tables that they share, for another one that is to be forked."""
 
-    shared: Tables | Segment | None
+    shared: Tables | None
     workers: dict[int, Worker] = field(default_factory=dict)
     pause_s: float = _FIRST_PAUSE_S
 
     def tables(self) -> Tables:
-        """Raises BundleRejected."""
-        if isinstance(self.shared, Segment):
-            self.share(Tables.read(self.shared.path))
-        if not isinstance(self.shared, Tables):
+        if self.shared is None:
             raise ContractViolation("workers are forked of a generation that is left")
         return self.shared
 
     def take(self) -> Tables:
-        """The tables, which then are the caller's alone. Raises BundleRejected."""
-        tables = self.tables()
-        self.share(None)
+        """The tables, which then are the caller's alone."""
+        tables, self.shared = self.tables(), None
         return tables
-
-    def share(self, shared: Tables | Segment | None) -> None:
-        """This from now on; what was shared before goes from this process."""
-        if isinstance(self.shared, Segment):
-            self.shared.close()
-        self.shared = shared
 
 
 class Crew:
@@ -106,7 +95,7 @@ class Crew:
         before, self._current = self._current, generation
         if before is not None:
             _leave(before)
-            before.share(None)
+            before.shared = None
             give_back()
         return bundle
 
@@ -143,12 +132,12 @@ class Crew:
                 raise DependencyFailed("workers", "none serves at the moment")
             first, *others = serving
             await first.activates(segment.path)
-        except BaseException:
+            # now: what it maps of the bundle's directory may be another's later
+            generation.shared = Tables.read(segment.path)
+            give_back()
+            await asyncio.gather(*(_follow(worker, segment) for worker in others))
+        finally:
             segment.close()
-            raise
-        generation.share(segment)
-        give_back()
-        await asyncio.gather(*(_follow(worker, segment) for worker in others))
 
     def reap(self) -> None:
         """A child ended, or several did: by SIGCHLD."""
@@ -173,7 +162,6 @@ class Crew:
         await asyncio.gather(*(worker.ended.wait() for worker in leaving))
 
     async def _fork(self, generation: Generation, number: int) -> Worker:
-        """Raises BundleRejected."""
         generation.tables()
         ours, theirs = socket.socketpair()
         sys.stderr.flush()
@@ -184,7 +172,7 @@ class Crew:
                 try:
                     ours.close()
                     if self._current not in (None, generation):
-                        self._current.share(None)  # or its memory would stay as long as this one
+                        self._current.shared = None  # or its memory would stay as long as this one
                     for sibling in self._alive.values():  # they must hear of the supervisor's end
                         os.close(sibling.writer.get_extra_info("socket").fileno())
                     status = work(self._settings, generation.take, number, theirs)

@@ -9,24 +9,24 @@ the new serve. One that dies is replaced.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
-from pathlib import Path
 
 from tamis_server.app import origin_of
-from tamis_server.bundles.manifest import read_manifest
-from tamis_server.domain.errors import BundleRejected, DependencyFailed
+from tamis_server.bundles.succession import Succession
+from tamis_server.domain.errors import TamisError
+from tamis_server.domain.tasks import begin, end
 from tamis_server.observability.exposition import merged
 from tamis_server.observability.metrics import Metrics
 from tamis_server.settings import Settings
 from tamis_server.transport.server import CannotListen
 from tamis_server.workers.crew import Crew
 from tamis_server.workers.page import expose
-from tamis_server.workers.process import WorkerFailed
+from tamis_server.workers.process import Worker, WorkerFailed
 
 log = logging.getLogger(__name__)
+_PATIENCE_S = 1.0  # with a worker that is asked what it measured
 
 
 class Supervisor:
@@ -35,18 +35,25 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError, BundleRejected and CannotListen."""
         self._settings = settings
-        self._origin = origin_of(settings.bundle)
         self._held, address = reserve(settings.server.listen)
         self._port = int(address.rpartition(":")[2])
         self._crew = Crew(settings, address)
-        self._served = self._refused = ""
-        self._changing = asyncio.Lock()
+        self._succession = Succession(
+            origin_of(settings.bundle), self._crew.apart, self._crew.change, self._crew.rejects
+        )
+        self._silent = 0
         self._metrics = metrics = Metrics()
         metrics.gauge(
             "tamis_workers", "processes that serve", "", lambda: float(len(self._crew.serving()))
         )
         metrics.counter(
             "tamis_worker_deaths", "of workers nobody told to go", lambda: float(self._crew.deaths)
+        )
+        metrics.gauge(
+            "tamis_workers_silent",
+            "that did not say in time what they measured",
+            "",
+            lambda: float(self._silent),
         )
 
     async def run(self) -> None:
@@ -55,27 +62,26 @@ class Supervisor:
         Raises BundleRejected, DependencyFailed, CannotExpose and WorkerFailed.
         """
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        look, restart = asyncio.Event(), asyncio.Event()
+        restart = asyncio.Event()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, stopped.set)
         loop.add_signal_handler(signal.SIGCHLD, self._crew.reap)
         page = await expose(self._settings.metrics.listen, self._page)
         changes: list[asyncio.Task[None]] = []
         try:
-            bundle = await self._crew.begin(await self._located())
-            self._served = bundle.bundle_id
-            about = {"port": self._port, "bundle": self._served, "items": bundle.items}
+            bundle = await self._succession.begin(self._crew.begin)
+            about = {"port": self._port, "bundle": bundle.bundle_id, "items": bundle.items}
             log.info("serving", extra={**about, "workers": self._settings.server.workers})
-            loop.add_signal_handler(signal.SIGHUP, look.set)
+            loop.add_signal_handler(signal.SIGHUP, self._succession.ask)
             loop.add_signal_handler(signal.SIGUSR2, restart.set)
-            changes.append(loop.create_task(self._watch(look)))
-            changes.append(loop.create_task(self._restart(restart)))
+            follow = self._succession.follow(self._settings.bundle.watch_s or None)
+            changes.append(begin(follow, "following bundles"))
+            changes.append(begin(self._restart(restart), "restarting workers"))
             await stopped.wait()
             log.info("draining")
         finally:
             for change in changes:
-                change.cancel()
-            await asyncio.gather(*changes, return_exceptions=True)
+                await end(change)
             await self._crew.dismiss()
             if page is not None:
                 page.close()
@@ -83,59 +89,38 @@ class Supervisor:
             self._held.close()
         log.info("stopped")
 
-    async def _watch(self, look: asyncio.Event) -> None:
-        """Serve whatever bundle is there, for ever; a refused one is said once."""
-        interval_s = self._settings.bundle.watch_s or None
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
-                    await look.wait()
-            look.clear()
-            async with self._changing:
-                await self._refresh()
-
-    async def _refresh(self) -> None:
-        try:
-            directory = await self._located()
-            bundle_id = read_manifest(directory).bundle_id
-            if bundle_id in (self._served, self._refused):
-                return
-            try:
-                await self._crew.change(directory)
-            except (BundleRejected, WorkerFailed):
-                self._refused = bundle_id
-                raise
-            self._served, self._refused = bundle_id, ""
-            log.info("serving bundle %s", bundle_id)
-        except (BundleRejected, DependencyFailed, WorkerFailed) as error:
-            log.error("the next bundle can't be served, keeping the one that is: %s", error)
-            self._crew.rejects(str(error))
-
-    async def _located(self) -> Path:
-        """The bundle's directory: it may have to be fetched, while workers and signals are minded.
-        Raises BundleRejected and DependencyFailed."""
-        return await self._crew.apart(self._origin.locate)
-
     async def _restart(self, wanted: asyncio.Event) -> None:
         while True:
             await wanted.wait()
             wanted.clear()
-            async with self._changing:
-                try:
-                    bundle = await self._crew.begin(await self._located())
-                except (BundleRejected, DependencyFailed, WorkerFailed) as error:
-                    log.error("can't restart, the workers stay: %s", error)
-                else:
-                    self._served = bundle.bundle_id
-                    log.info("restarted", extra={"bundle": self._served})
+            try:
+                bundle = await self._succession.begin(self._crew.begin)
+            except TamisError as error:
+                log.error("can't restart, the workers stay: %s", error)
+            except Exception:  # or nobody would restart any more
+                log.exception("can't restart, the workers stay")
+            else:
+                log.info("restarted", extra={"bundle": bundle.bundle_id})
 
     async def _page(self) -> str:
-        """The metrics of all; a worker's are labelled with its number, ours with 0."""
-        pages = {"0": self._metrics.exposition()}
-        for worker in self._crew.serving():
-            with contextlib.suppress(WorkerFailed):
-                pages[str(worker.number)] = await worker.measures()
-        return merged(pages, "worker")
+        """The metrics of all that answer in time; a worker's are labelled with its number, ours
+        with 0."""
+        workers = self._crew.serving()
+        pages = await asyncio.gather(*map(_measures, workers))
+        self._silent = pages.count(None)
+        found = {str(each.number): page for each, page in zip(workers, pages, strict=True) if page}
+        return merged({"0": self._metrics.exposition(), **found}, "worker")
+
+
+async def _measures(worker: Worker) -> str | None:
+    """What it measured; None where it does not say so in time, "" where it is no more."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await worker.measures()
+    except TimeoutError:
+        return None
+    except WorkerFailed:
+        return ""
 
 
 def reserve(listen: str) -> tuple[socket.socket, str]:

@@ -18,7 +18,7 @@ def replacing(out: Path) -> Iterator[Path]:
     """Gives an empty directory to fill, which takes the place of ``out`` once all is on disk."""
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
+    sweep(out.parent, glob.escape(out.name))
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -31,9 +31,9 @@ def replacing(out: Path) -> Iterator[Path]:
         raise
 
 
-def _sweep(out: Path) -> None:
-    """Remove what processes that were killed left half-written."""
-    for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+def sweep(parent: Path, names: str = "*") -> None:
+    """Remove what processes that were killed left half-written there."""
+    for path in parent.glob(f".{names}.*.partial"):
         pid = path.name.split(".")[-2]
         if pid.isdecimal() and not _alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
