@@ -4,6 +4,7 @@ and nowhere else."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ from tamis_server.bundles.swapper import Swapper
 from tamis_server.domain.changes import Change
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import DependencyFailed
-from tamis_server.domain.tasks import begin, end
+from tamis_server.domain.tasks import begin, end, on_thread
 from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures
 from tamis_server.loading import load
@@ -101,7 +102,7 @@ class Application:
         self._event_log = build_event_log(settings.events)
         self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
         self._succession = Succession(
-            origin_of(settings.bundle), asyncio.to_thread, self._engines.activate, self.reject
+            origin_of(settings.bundle), on_thread, self._engines.activate, self.reject
         )
         self._trended: float | None = None
         self.metrics_port: int | None = None
@@ -170,9 +171,8 @@ class Application:
         self._engines.last_rejection = reason
 
     async def run_until_stopped(self) -> None:
-        """Follow the bundle's directory, reload at SIGHUP, drain at SIGTERM or SIGINT."""
+        """Follow the bundle's directory; drain at SIGTERM or SIGINT."""
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, self._succession.ask)
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, stopped.set)
         follow = self._succession.follow(self._settings.bundle.watch_s or None)
@@ -183,20 +183,25 @@ class Application:
         await self.stop()
         log.info("stopped")
 
+    def look(self) -> None:
+        """Have who follows bundles look for another one now."""
+        self._succession.ask()
+
     async def reload(self) -> None:
         """Serve the bundle now in the directory; a refused one is logged and the old one stays."""
         await self._succession.look(asked=True)
 
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""
-        await self._server.drain(self._settings.server.drain_delay_s)
-        await end(self._trends)
-        await self._event_log.close()
-        await self._live.stop()
-        await self._stores.close()
-        for model in self._triton.values():
-            await model.close()
-        self._metrics.close()
+        async with contextlib.AsyncExitStack() as rest:  # whatever becomes of what is before it
+            rest.callback(self._metrics.close)
+            for model in self._triton.values():
+                rest.push_async_callback(model.close)
+            rest.push_async_callback(self._stores.close)
+            rest.push_async_callback(self._live.stop)
+            rest.push_async_callback(self._event_log.close)
+            rest.push_async_callback(end, self._trends)
+            await self._server.drain(self._settings.server.drain_delay_s)
 
     async def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:
@@ -378,6 +383,8 @@ def serve(settings: Settings) -> None:
 
     async def main() -> None:
         application = Application(settings)
+        # from now on: unheeded, it would end a process that starts
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, application.look)
         port = await application.start()
         keep()
         bundle = application.bundle

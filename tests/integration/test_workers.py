@@ -318,6 +318,47 @@ def test_an_event_told_to_one_worker_is_known_to_all(bundle: Path) -> None:
             assert client.record_events([event]).recorded_count == 1
 
 
+async def test_a_worker_that_dies_while_the_next_bundle_is_loaded_comes_back_with_that(
+    tmp_path: Path,
+) -> None:
+    directory, port = tmp_path / "bundle", free_port()
+    write_bundle(random_parts(seed=0), directory)
+    options = ("--set", "bundle.watch_s=0", "--set", f"metrics.listen=127.0.0.1:{port}")
+    with several(directory, *options) as server:
+
+        def served() -> list[str]:
+            found = r'tamis_bundle_info{worker="\d",bundle_id="([^"]+)"} 1'
+            return re.findall(found, page(port))
+
+        for seed, place in ((1, 0), (2, WORKERS - 1)):
+            bundle_id = write_bundle(random_parts(seed=seed), directory).bundle_id
+            server.process.send_signal(signal.SIGHUP)
+            loader = WORKERS + 1
+            await eventually(lambda: len(children(server)) == loader)  # noqa: B023
+            os.kill(children(server)[place], signal.SIGKILL)
+            await eventually(lambda: served() == [bundle_id] * WORKERS)  # noqa: B023
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
+async def test_whatever_becomes_of_a_supervisor_that_starts_no_worker_is_left(
+    bundle: Path, how: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # that workers wait for
+        command = [sys.executable, "-m", "tamis_server", "serve", "--bundle", str(bundle)]
+        command += ["--workers", "2", "--listen", "127.0.0.1:0"]
+        command += ["--set", f"state.url=redis://127.0.0.1:{silent.getsockname()[1]}"]
+        command += ["--set", "state.write_timeout_s=2"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: ASYNC220
+            await eventually(lambda: len(children_of(process.pid)) == 2)
+            workers = children_of(process.pid)
+            process.send_signal(how)
+            if how is signal.SIGHUP:  # which it heeds when it serves
+                process.send_signal(signal.SIGTERM)
+            status = await asyncio.to_thread(process.wait, PATIENCE_S)
+    assert status == (-how if how is signal.SIGKILL else 0)
+    await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
 async def test_workers_go_when_their_supervisor_is_killed(bundle: Path) -> None:
     with several(bundle) as server:
         orphans = children(server)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 
 import pytest
 
-from tamis_server.domain.tasks import begin, end
+from tamis_server.domain.tasks import begin, end, on_thread
 
 
 async def for_ever() -> None:
@@ -67,3 +68,34 @@ async def test_who_waits_for_the_end_can_be_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await asyncio.wait({task})
+
+
+async def test_work_on_a_thread_returns_or_fails_and_its_thread_has_ended() -> None:
+    def where() -> threading.Thread:
+        return threading.current_thread()
+
+    def failing() -> None:
+        raise ValueError("on a thread")
+
+    thread = await on_thread(where)
+    assert thread is not threading.current_thread()
+    assert not thread.is_alive()
+    with pytest.raises(ValueError, match="on a thread"):
+        await on_thread(failing)
+
+
+async def test_who_is_cancelled_does_not_wait_for_a_thread() -> None:
+    begun, going = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        going.wait(30)
+        raise ValueError("to nobody")
+
+    waiting = asyncio.create_task(on_thread(work))
+    await begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    going.set()

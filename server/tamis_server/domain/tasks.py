@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+import contextlib
+from collections.abc import Callable, Coroutine
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _AGAIN_S = 0.5
 
 
@@ -25,6 +29,33 @@ async def end(task: asyncio.Task[None] | None) -> None:
     while task is not None and not task.done():
         task.cancel()
         await asyncio.wait((task,), timeout=_AGAIN_S)
+
+
+async def on_thread(work: Callable[[], T]) -> T:
+    """What ``work`` returns, done on a thread of its own, which has ended then. A process may end
+    without it."""
+    loop = asyncio.get_running_loop()
+    promise: asyncio.Future[T] = loop.create_future()
+
+    def settle(outcome: Callable[[], None]) -> None:
+        if not promise.done():  # nobody waits any more
+            outcome()
+
+    def do() -> None:
+        try:
+            outcome = partial(promise.set_result, work())
+        except BaseException as error:
+            outcome = partial(promise.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, outcome)
+
+    thread = Thread(target=do, daemon=True)
+    thread.start()
+    try:
+        return await promise
+    finally:
+        if not promise.cancelled():
+            thread.join()
 
 
 def _report(task: asyncio.Task[None]) -> None:

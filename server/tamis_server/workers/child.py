@@ -75,10 +75,14 @@ class _Child:
 
     async def _follow(self, stopped: asyncio.Event) -> None:
         """Do what the supervisor says, until it is no more."""
-        async with asyncio.TaskGroup() as doing:
-            while line := await self._reader.readline():
-                for order, what in json.loads(line).items():
-                    doing.create_task(self._do(order, what))
+        try:
+            async with asyncio.TaskGroup() as doing:
+                while line := await self._reader.readline():
+                    for order, what in json.loads(line).items():
+                        doing.create_task(self._do(order, what))
+        except* ConnectionError:  # it was gone when something was said to it
+            pass
+        finally:
             stopped.set()
 
     async def _do(self, order: str, what: str) -> None:

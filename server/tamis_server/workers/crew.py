@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.memory import give_back, keep
 from tamis_server.domain.errors import ContractViolation, DependencyFailed, TamisError
+from tamis_server.domain.tasks import on_thread
 from tamis_server.loading import load
 from tamis_server.segment import Segment
 from tamis_server.settings import Settings
@@ -71,9 +71,14 @@ class Crew:
 
     def serving(self) -> list[Worker]:
         """Those that answer requests, by number."""
-        workers = self._current.workers if self._current else {}
-        found = [workers[number] for number in sorted(workers)]
-        return [each for each in found if each.pid in self._alive and each.is_serving]
+        if self._current is None:
+            return []
+        return [each for each in self._members(self._current) if each.is_serving]
+
+    def _members(self, generation: Generation) -> list[Worker]:
+        """Those that live, by number, whether or not they serve yet."""
+        found = [worker for _, worker in sorted(generation.workers.items())]
+        return [each for each in found if each.pid in self._alive]
 
     async def begin(self, directory: Path) -> Manifest:
         """Serve the bundle in ``directory`` by new workers; then the old ones leave.
@@ -102,8 +107,7 @@ class Crew:
     async def apart(self, work: Callable[[], T]) -> T:
         """What ``work`` returns, on a thread, which nobody is forked beside."""
         async with self._loading:
-            with ThreadPoolExecutor(1) as thread:
-                return await asyncio.get_running_loop().run_in_executor(thread, work)
+            return await on_thread(work)
 
     def rejects(self, reason: str) -> None:
         """The next bundle can't be served: all may say so."""
@@ -124,20 +128,21 @@ class Crew:
         """Have one worker, then all, swap to the bundle in ``directory``. One that can't though the
         first could is replaced. Raises BundleRejected, WorkerFailed where the first can't, and
         DependencyFailed where there is none at the moment."""
-        async with self._loading:
+        async with self._loading:  # to the end: one forked of the old tables would keep them
             segment = await load(directory, self._settings)
-        generation, serving = self._current, self.serving()
-        try:
-            if generation is None or not serving:
-                raise DependencyFailed("workers", "none serves at the moment")
-            first, *others = serving
-            await first.activates(segment.path)
-            # now: what it maps of the bundle's directory may be another's later
-            generation.shared = Tables.read(segment.path)
-            give_back()
-            await asyncio.gather(*(_follow(worker, segment) for worker in others))
-        finally:
-            segment.close()
+            try:
+                generation, serving = self._current, self.serving()
+                if generation is None or not serving:
+                    raise DependencyFailed("workers", "none serves at the moment")
+                first = serving[0]
+                await first.activates(segment.path)
+                # now: what it maps of the bundle's directory may be another's later
+                generation.shared = Tables.read(segment.path)
+                give_back()
+                others = [each for each in self._members(generation) if each is not first]
+                await asyncio.gather(*(_follow(each, segment) for each in others))
+            finally:
+                segment.close()
 
     def reap(self) -> None:
         """A child ended, or several did: by SIGCHLD."""

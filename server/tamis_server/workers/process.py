@@ -13,6 +13,8 @@ from typing import Any
 
 from tamis_server.domain.errors import TamisError
 
+_SWAP_S = 60.0  # many times what a swap takes
+
 
 class WorkerFailed(TamisError):
     """A worker said why it can't do something, or died before it could."""
@@ -43,8 +45,14 @@ class Worker:
         self.is_serving = True
 
     async def activates(self, segment: Path) -> None:
-        """It serves the tables in this segment."""
-        await self._ask("activate", str(segment))
+        """It serves the tables in this segment; where it does not in time, it is killed."""
+        try:
+            async with asyncio.timeout(_SWAP_S):
+                await self._ask("activate", str(segment))
+        except TimeoutError:
+            self.kill()
+            late = f"worker {self.number} did not swap within {_SWAP_S:g} s and is killed"
+            raise WorkerFailed(late) from None
 
     def learns(self, reason: str) -> None:
         """Why it can't serve the next bundle."""

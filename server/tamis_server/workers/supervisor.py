@@ -14,6 +14,7 @@ import signal
 import socket
 
 from tamis_server.app import origin_of
+from tamis_server.bundles.manifest import Manifest
 from tamis_server.bundles.succession import Succession
 from tamis_server.domain.errors import TamisError
 from tamis_server.domain.tasks import begin, end
@@ -69,11 +70,13 @@ class Supervisor:
         page = await expose(self._settings.metrics.listen, self._page)
         changes: list[asyncio.Task[None]] = []
         try:
-            bundle = await self._succession.begin(self._crew.begin)
-            about = {"port": self._port, "bundle": bundle.bundle_id, "items": bundle.items}
-            log.info("serving", extra={**about, "workers": self._settings.server.workers})
             loop.add_signal_handler(signal.SIGHUP, self._succession.ask)
             loop.add_signal_handler(signal.SIGUSR2, restart.set)
+            bundle = await self._begun(stopped)
+            if bundle is None:
+                return
+            about = {"port": self._port, "bundle": bundle.bundle_id, "items": bundle.items}
+            log.info("serving", extra={**about, "workers": self._settings.server.workers})
             follow = self._succession.follow(self._settings.bundle.watch_s or None)
             changes.append(begin(follow, "following bundles"))
             changes.append(begin(self._restart(restart), "restarting workers"))
@@ -88,6 +91,18 @@ class Supervisor:
             self._metrics.close()
             self._held.close()
         log.info("stopped")
+
+    async def _begun(self, stopped: asyncio.Event) -> Manifest | None:
+        """The bundle that is served; None where it was told to stop before one was."""
+        beginning = asyncio.ensure_future(self._succession.begin(self._crew.begin))
+        stopping = asyncio.ensure_future(stopped.wait())
+        try:
+            await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return beginning.result() if beginning.done() else None
+        finally:
+            for each in (beginning, stopping):
+                each.cancel()
+            await asyncio.wait({beginning, stopping})
 
     async def _restart(self, wanted: asyncio.Event) -> None:
         while True:
