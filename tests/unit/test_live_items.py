@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from support.engines import AS_OF, SPARE, Bench, bench, request
 from tamis_pipeline.synthetic import COLOURS, TAGS
 from tamis_server.adapters.embedded import live_items
+from tamis_server.adapters.embedded.sources import Ordered
 from tamis_server.bundles.ids import item_keys
+from tamis_server.domain.candidates import Source
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert
 from tamis_server.domain.context import Operator, Predicate
 from tamis_server.domain.ports import Item
@@ -192,3 +194,39 @@ def test_an_item_of_another_width_is_refused_and_said(
     shop.engine.live.apply([Upsert(key_of("odd"), LATER, item, np.ones(3, np.float32), LATER)])
     assert "item odd can't be served: its vector is 3 wide" in caplog.text
     assert len(shop.engine.live) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("price", "cheap"), ("price", True), ("colour", 3.5), ("colour", ["red"]), ("tags", "new")],
+)
+def test_an_attribute_that_became_another_kind_is_left_out_of_what_was_stored_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, value: object
+) -> None:
+    shop = bench(tmp_path / "bundle", items=ITEMS, users=2)
+    attributes = {"colour": "red", "price": 5.0, "tags": ["new"]}
+    item = Item("odd", "Odd", "", "", True, {**attributes, name: value})
+    shop.engine.live.apply([Upsert(key_of("odd"), LATER, item, unit(1), LATER)])
+    assert "odd" in recommended(shop)
+    (found,) = shop.engine.catalogue.items(shop.engine.catalogue.rows(["odd"]))
+    assert found.attributes == {key: attributes[key] for key in attributes if key != name}
+    assert f"item odd: its {name} is {value!r} where the bundle has a" in caplog.text
+
+
+placed = st.dictionaries(st.integers(0, 40), st.floats(0, 1, width=16))
+orders = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=30)
+
+
+@given(scores=orders, parts=st.lists(placed, max_size=4))
+def test_what_is_put_into_an_order_is_where_sorting_all_would_have_it(
+    scores: list[float], parts: list[dict[int, float]]
+) -> None:
+    expected = dict(enumerate(scores))
+    ordered = Ordered(Source.POPULAR, np.empty(0, np.int32), np.empty(0, np.float32), [])
+    ordered.replace(np.arange(len(scores), dtype=np.int32), np.array(scores, np.float32))
+    for part in parts:
+        ordered.put(np.array([*part], np.int32), np.array([*part.values()], np.float32))
+        expected.update(part)
+        wanted = sorted(expected, key=lambda row: (-expected[row], row))
+        assert ordered._rows.tolist() == wanted
+        assert ordered._scores.tolist() == [expected[row] for row in wanted]

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -144,7 +144,7 @@ class LiveItems:
         base_rows = self._catalogue.bundle_rows_of(keys).tolist()
         as_of = self._bundle.manifest.as_of
         due = [
-            (upsert, base)
+            (self._fitting(upsert), base)
             for upsert, base in zip(upserts, base_rows, strict=True)
             if base < 0 or upsert.time > as_of
         ]
@@ -170,6 +170,29 @@ class LiveItems:
             placed.append(_Placed(position, upsert, base, row, vector, contents[position]))
         if placed:
             self._fill(placed, placement)
+
+    def _fitting(self, upsert: Upsert) -> Upsert:
+        """Without attributes that are of another kind in this bundle than when it was stored."""
+        attributes = upsert.item.attributes
+        odd = [
+            attribute
+            for attribute in self._bundle.manifest.attributes
+            if attribute.name in attributes
+            and not _is_of(attribute.kind, attributes[attribute.name])
+        ]
+        if not odd:
+            return upsert
+        for attribute in odd:
+            log.warning(
+                "item %s: its %s is %r where the bundle has a %s: it is left out",
+                upsert.item.item_id,
+                attribute.name,
+                attributes[attribute.name],
+                attribute.kind,
+            )
+        names = {attribute.name for attribute in odd}
+        kept = {name: value for name, value in attributes.items() if name not in names}
+        return replace(upsert, item=replace(upsert.item, attributes=kept))
 
     def _content(self, upsert: Upsert, base: int) -> Vectors:
         """float32[c], zero where nothing is known of how the item looks and reads."""
@@ -242,6 +265,18 @@ class LiveItems:
     def _refuse(self, upsert: Upsert, reason: str) -> None:
         self.refused += 1
         log.error("item %s can't be served: %s", upsert.item.item_id, reason)
+
+
+def _is_of(kind: str, value: object) -> bool:
+    match kind:
+        case "category":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 class NearestWithLive:

@@ -115,11 +115,26 @@ class Ordered:
         return self._source
 
     def put(self, rows: Rows, scores: Scores) -> None:
-        """Put rows in their places; one that has a place leaves it."""
-        kept = ~np.isin(self._rows, rows)
-        all_rows = np.concatenate([self._rows[kept], rows])
-        all_scores = np.concatenate([self._scores[kept], scores])
-        self.replace(all_rows, all_scores)
+        """Put a few rows in their places; one that has a place leaves it."""
+        if not rows.shape[0]:
+            return
+        near = np.flatnonzero(self._rows >= rows.min())  # few: items that come are the last rows
+        placed = near[np.isin(self._rows[near], rows)]
+        before, scores_before = self._rows, self._scores
+        if placed.shape[0]:
+            before, scores_before = np.delete(before, placed), np.delete(scores_before, placed)
+        order = np.lexsort((rows, -scores))
+        rows, scores = rows[order], scores[order]
+        ascending = scores_before[::-1]
+        places = []
+        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+            start, end = (
+                len(before) - int(np.searchsorted(ascending, score, side=side))
+                for side in ("right", "left")
+            )
+            places.append(start + int(np.searchsorted(before[start:end], row)))
+        self._rows = np.insert(before, places, rows)
+        self._scores = np.insert(scores_before, places, scores)
 
     def replace(self, rows: Rows, scores: Scores) -> None:
         """Only these from now on; best first, ties by row."""
