@@ -19,6 +19,7 @@ from support.slow import slow
 from tamis.v1 import item_pb2
 from tamis.v1 import recommend_service_pb2 as pb
 from tamis_client import AsyncTamisClient, RequestFailed
+from tamis_server.adapters.remote.redis_connection import Connection
 
 FULL, POPULARITY = pb.DEGRADATION_LEVEL_FULL, pb.DEGRADATION_LEVEL_POPULARITY
 
@@ -34,6 +35,20 @@ def durable(tmp_path: Path) -> Iterator[RedisServer]:
     """A server of the test's own that keeps what it acknowledged over a kill."""
     with redis_server(tmp_path, appendfsync="always") as server:
         yield server
+
+
+async def test_requests_wait_for_a_connection_while_another_listens(durable: RedisServer) -> None:
+    connection = Connection(
+        durable.url, read_timeout_s=30, write_timeout_s=30, connections=2, ca_file=None
+    )
+    listening = asyncio.create_task(connection.listen("BLPOP", "nothing", 0))
+    await asyncio.sleep(0)
+    answers = await asyncio.gather(*(connection.read("ECHO", number) for number in range(40)))
+    assert answers == [b"%d" % number for number in range(40)]
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    await connection.close()
 
 
 @asynccontextmanager

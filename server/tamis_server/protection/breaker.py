@@ -2,7 +2,8 @@
 
 Closed: every call passes; when too many of the last calls failed, it opens. Open: none passes until
 a pause is over. Half open: one call at a time passes; so many successes close it, a failure opens
-it again for twice as long. A call that is late counts as failed: the caller got nothing from it.
+it again for twice as long. A call that is late counts as failed where it had the time that calls
+take: the caller got nothing from it.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class Connection:
     """Sends commands; reconnects by itself. Every failure is a DependencyFailed.
 
     url: redis://, rediss:// (TLS), redis+cluster:// or rediss+cluster://, with user and password
-    where the server wants them. Writes must be safe to repeat: a broken connection is tried again.
+    where the server wants them; connections: at most, beside that of a single listener. Writes must
+    be safe to repeat: a broken connection is tried again.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Connection:
             "socket_timeout": write_timeout_s,
             "socket_connect_timeout": write_timeout_s,
             "socket_keepalive": True,
-            "max_connections": connections,
+            "max_connections": connections + 1,  # one is for who listens
             "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
         }
         if scheme.startswith("rediss") and ca_file is not None:

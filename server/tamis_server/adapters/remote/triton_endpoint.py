@@ -34,6 +34,7 @@ _CHANNEL = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 _LATE = 0.2  # a call cancelled with less of its time left was late
+_USUAL = 0.9  # of the last calls take no longer than is usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Endpoint:
             result = await ask(timeout_s)
         except asyncio.CancelledError:
             if deadline.remaining() < _LATE * timeout_s:  # whoever waited has given up
-                self.breaker.failed()
+                self._was_late(timeout_s)
             else:
                 self.breaker.abandoned()
             raise
@@ -131,8 +132,11 @@ class Endpoint:
             self.breaker.failed()
             raise
         except InferenceServerException as error:
-            self.breaker.failed()
             status = (error.status() or "").removeprefix("StatusCode.")
+            if status == "DEADLINE_EXCEEDED":
+                self._was_late(timeout_s)
+            else:
+                self.breaker.failed()
             raise self._failure(f"{status} {error.message()}".strip()) from None
         except BaseException:
             self.breaker.failed()
@@ -142,6 +146,15 @@ class Endpoint:
             return result
         finally:
             self.in_flight -= 1
+
+    def _was_late(self, timeout_s: float) -> None:
+        """There was no answer in that time. It says nothing of the server where it is usually not
+        as fast: callers in a hurry would keep it from all others."""
+        usual_s = self.latencies.quantile(_USUAL)
+        if usual_s is not None and timeout_s < usual_s:
+            self.breaker.abandoned()
+        else:
+            self.breaker.failed()
 
     def _failure(self, reason: str) -> DependencyFailed:
         return DependencyFailed(f"{self._model} at {self.address}", reason)
