@@ -28,6 +28,7 @@ from tamis_server.bundles.memory import keep
 from tamis_server.bundles.mirror import Directory, Mirror, Origin
 from tamis_server.bundles.succession import Succession
 from tamis_server.bundles.swapper import Swapper
+from tamis_server.domain.candidates import Keys, Scores
 from tamis_server.domain.changes import Change
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import DependencyFailed
@@ -104,6 +105,7 @@ class Application:
         self._succession = Succession(
             origin_of(settings.bundle), on_thread, self._engines.activate, self.reject
         )
+        self._trending: tuple[Keys, Scores] | None = None
         self._trended: float | None = None
         self.metrics_port: int | None = None
         self._trends: asyncio.Task[None] | None = None
@@ -344,14 +346,16 @@ class Application:
 
     def _adopt(self, engine: Engine) -> None:
         self._live.adopt(engine.live, engine.bundle.as_of)
+        if self._trending is not None:
+            engine.live.trend(*self._trending)
 
     async def _follow_trends(self) -> None:
         wanted = self._settings.retrieval
         most = 4 * wanted.trending  # a user may have met some, or they are sold out
         while True:
             try:
-                found = await self._stores.activity.trending(most, time.time())
-                self._engines.current.live.trend(*found)
+                self._trending = await self._stores.activity.trending(most, time.time())
+                self._engines.current.live.trend(*self._trending)
                 self._trended = time.monotonic()
             except DependencyFailed as error:
                 log.warning("what trends can't be asked: %s", error)
