@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pytest
 
 from support.events import columns
 from support.stores import Opener, event, write_for_ever
+from tamis_server.adapters.embedded.lmdb_environment import Environment
 from tamis_server.domain.errors import DependencyFailed, StateRejected
 
 NOW = time.time()
@@ -65,6 +69,40 @@ async def test_a_full_map_grows(state: Path) -> None:
         assert (await store.users.read("user-7", NOW)).counts.sum() == (start + 2_000) / 50
     assert (state / "data.mdb").stat().st_size > 1 << 20
     await opener.close()
+
+
+def test_the_map_grows_while_other_threads_write_read_and_poll(state: Path) -> None:
+    environment = Environment(state, fsync="never", interval_s=1.0, map_bytes=1 << 17)
+    growing, done = threading.Event(), queue.SimpleQueue[Exception | None]()
+    growing.set()
+
+    def grow() -> None:
+        for n in range(300):
+            environment.write(lambda write, n=n: write.put("users", b"%d" % n, NOISE))
+        growing.clear()
+
+    def write() -> None:
+        environment.write(lambda write: [write.put("catalogue", b"a", NOISE) for _ in range(99)])
+
+    def again_and_again(work: Callable[[], object]) -> None:
+        while growing.is_set():
+            work()
+
+    def told(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            growing.clear()
+            done.put(error)
+        else:
+            done.put(None)
+
+    works = [write, write, environment.last_transaction, lambda: environment.get("users", b"1")]
+    for work in [grow, *(partial(again_and_again, work) for work in works)]:
+        threading.Thread(target=told, args=(work,), daemon=True).start()
+    assert [done.get(timeout=60) for _ in range(5)] == [None] * 5
+    assert environment.get("users", b"299") == NOISE
+    environment.close()
 
 
 async def test_a_map_that_another_process_grew_is_read_on(state: Path) -> None:

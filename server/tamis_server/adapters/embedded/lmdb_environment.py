@@ -37,7 +37,10 @@ class Environment:
     def __init__(self, directory: Path, *, fsync: Fsync, interval_s: float, map_bytes: int) -> None:
         self.directory = directory
         self._open = True
-        self._resizing = threading.Lock()  # the map may not be resized under a reader
+        # the map may be resized neither under a writer of this process nor under a reader;
+        # who needs both locks takes ``_writing`` first
+        self._writing = threading.Lock()
+        self._resizing = threading.Lock()
         if directory.exists() and not directory.is_dir():
             raise StateRejected(str(directory), "is not a directory")
         check(directory / _DATA)
@@ -104,33 +107,35 @@ class Environment:
 
         Raises DependencyFailed, and then nothing of it is stored.
         """
-        while True:
+        with self._writing:
             try:
-                with self._env.begin(write=True) as txn:
-                    result = work(Write(txn, self._databases))
-            except lmdb.MapFullError:
-                self._grow()
-            except lmdb.MapResizedError:
-                self._adopt_size()
+                while True:
+                    try:
+                        with self._env.begin(write=True) as txn:
+                            return work(Write(txn, self._databases))
+                    except lmdb.MapFullError:
+                        self._grow()
+                    except lmdb.MapResizedError:  # another process grew it
+                        self._resize(0)
             except (lmdb.Error, OSError) as error:
                 raise self._failed(error) from None
-            else:
-                return result
 
     def last_transaction(self) -> int:
-        """The number of the last commit, by whatever process: cheap enough to poll."""
-        return int(self._env.info()["last_txnid"])
+        """The number of the last commit, by whatever process: cheap enough to poll.
 
-    def used_bytes(self) -> int:
-        info = self._env.info()
-        return int(info["last_pgno"] + 1) * int(self._env.stat()["psize"])
+        Raises DependencyFailed.
+        """
+        try:
+            return self._info("last_txnid")
+        except lmdb.Error as error:
+            raise self._failed(error) from None
 
     def close(self) -> None:
         """Make all durable and close; closing again does nothing."""
         self._closing.set()
         if self._syncing is not None:
             self._syncing.join()
-        with self._resizing:
+        with self._writing, self._resizing:
             if self._open:
                 self._open = False
                 try:
@@ -145,33 +150,43 @@ class Environment:
         return DependencyFailed("state store", said)
 
     def _begin(self) -> lmdb.Transaction:
-        try:
-            return self._env.begin()
-        except lmdb.MapResizedError:  # another process grew it
-            self._env.set_mapsize(0)
-            return self._env.begin()
+        """A reader, to be begun and ended with ``_resizing`` held."""
+        while True:
+            try:
+                return self._env.begin()
+            except lmdb.MapResizedError:  # another process grew it
+                self._resizing.release()
+                try:
+                    with self._writing:
+                        self._resize(0)
+                finally:
+                    self._resizing.acquire()
+
+    def _info(self, name: Literal["last_txnid", "map_size"]) -> int:
+        with self._resizing:
+            return int(self._env.info()[name])
 
     def _sync_every(self, interval_s: float) -> None:
         synced = 0
         while not self._closing.wait(interval_s):
-            last = self.last_transaction()
-            if last == synced:
-                continue
             try:
-                self._env.sync(True)
-                synced = last
+                last = self._info("last_txnid")
+                if last != synced:
+                    with self._writing:
+                        self._env.sync(True)
+                    synced = last
             except lmdb.Error as error:
                 log.error("state can't be synced: %s", self._failed(error))
 
     def _grow(self) -> None:
-        with self._resizing:
-            size = int(self._env.info()["map_size"]) * 2
-            self._env.set_mapsize(size)
+        size = 2 * self._info("map_size")
+        self._resize(size)
         log.info("state map grown", extra={"bytes": size})
 
-    def _adopt_size(self) -> None:
+    def _resize(self, size: int) -> None:
+        """0: to what another process made it. With ``_writing`` held."""
         with self._resizing:
-            self._env.set_mapsize(0)
+            self._env.set_mapsize(size)
 
     def _check_format(self) -> None:
         with self._env.begin(write=True) as txn:
