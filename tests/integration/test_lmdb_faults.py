@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +24,7 @@ import pytest
 
 from support.events import columns
 from support.stores import Opener, event, write_for_ever
+from tamis_server.adapters.embedded import lmdb_environment
 from tamis_server.adapters.embedded.lmdb_environment import Environment
 from tamis_server.domain.errors import DependencyFailed, StateRejected
 
@@ -171,6 +173,64 @@ async def test_a_disk_without_space_is_said_and_space_is_used_again(small_disk: 
     ballast.unlink()
     assert (await store.users.record(columns(*many[:1_000]))).all()
     await opener.close()
+
+
+OPENED = """
+import contextlib, sys
+from pathlib import Path
+from tamis_server.adapters.embedded.lmdb_environment import Environment
+
+environment = Environment(Path(sys.argv[1]), fsync="never", interval_s=1.0, map_bytes=1 << 20)
+with environment.reading("users") if sys.argv[2] == "reading" else contextlib.nullcontext():
+    print("opened", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(directory: Path, doing: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", OPENED, str(directory), doing]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"opened\n"
+        yield process
+
+
+def kill_a_reader(directory: Path) -> None:
+    with another_process(directory, "reading") as process:
+        process.kill()
+
+
+def written_again_and_again(environment: Environment) -> int:
+    """What 8 MiB of changes to one value make of the file, in bytes."""
+    for n in range(256):
+        environment.write(lambda write, n=n: write.put("users", b"1", NOISE[n : n + 32_768]))
+    return (environment.directory / "data.mdb").stat().st_size
+
+
+def test_what_a_reader_held_that_was_killed_is_free_when_the_state_is_opened(state: Path) -> None:
+    with another_process(state, "idle"):
+        kill_a_reader(state)
+        environment = Environment(state, fsync="never", interval_s=1.0, map_bytes=1 << 25)
+        assert written_again_and_again(environment) < 1 << 20
+        environment.close()
+
+
+def test_what_a_reader_held_that_was_killed_is_free_when_it_is_looked_for(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_environment, "_LOOK_S", 0.0)
+    environment = Environment(state, fsync="never", interval_s=1.0, map_bytes=1 << 25)
+    kill_a_reader(state)
+    assert written_again_and_again(environment) < 1 << 20
+    environment.close()
+
+
+def test_what_a_reader_held_that_was_killed_is_free_before_the_map_grows(state: Path) -> None:
+    environment = Environment(state, fsync="never", interval_s=1.0, map_bytes=1 << 21)
+    kill_a_reader(state)
+    assert written_again_and_again(environment) <= 1 << 21
+    environment.close()
 
 
 def test_a_file_that_is_no_lmdb_file_is_refused(state: Path) -> None:

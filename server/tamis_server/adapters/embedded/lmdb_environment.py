@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice, takewhile
@@ -22,6 +23,7 @@ FORMAT = b"tamis-state 2"
 DATABASES = ("users", "expiry", "activity", "catalogue", "changes")
 _DATA = "data.mdb"
 _META = b"meta"
+_LOOK_S = 60.0  # how often readers that were killed are looked for
 _LITTLE = 1 << 20  # with fewer bytes free a commit fails, whatever LMDB calls it
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Environment:
         except (lmdb.Error, OSError) as error:
             raise StateRejected(str(directory), _said(error)) from None
         try:
+            self._drop_dead_readers()
             self._check_format()
             with self._env.begin(write=True) as txn:
                 self._databases = {
@@ -111,10 +114,13 @@ class Environment:
             try:
                 while True:
                     try:
+                        if time.monotonic() >= self._looked + _LOOK_S:
+                            self._drop_dead_readers()
                         with self._env.begin(write=True) as txn:
                             return work(Write(txn, self._databases))
                     except lmdb.MapFullError:
-                        self._grow()
+                        if not self._drop_dead_readers():
+                            self._grow()
                     except lmdb.MapResizedError:  # another process grew it
                         self._resize(0)
             except (lmdb.Error, OSError) as error:
@@ -177,6 +183,12 @@ class Environment:
                     synced = last
             except lmdb.Error as error:
                 log.error("state can't be synced: %s", self._failed(error))
+
+    def _drop_dead_readers(self) -> int:
+        """A process that is killed while it reads holds what it read, and all that came after it,
+        until its place in the table of readers is taken back; how many there were."""
+        self._looked = time.monotonic()
+        return self._env.reader_check()
 
     def _grow(self) -> None:
         size = 2 * self._info("map_size")
