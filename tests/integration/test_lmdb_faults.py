@@ -25,7 +25,7 @@ import pytest
 from support.events import columns
 from support.stores import Opener, event, write_for_ever
 from tamis_server.adapters.embedded import lmdb_environment
-from tamis_server.adapters.embedded.lmdb_environment import Environment
+from tamis_server.adapters.embedded.lmdb_environment import Environment, Fsync
 from tamis_server.domain.errors import DependencyFailed, StateRejected
 
 NOW = time.time()
@@ -293,6 +293,19 @@ def test_a_server_refuses_to_start_on_damaged_state(state: Path, bundle: Path) -
     assert result.returncode == 2
     assert "is truncated" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("fsync", "pages", "last"),
+    [("commit", True, True), ("interval", True, False), ("never", False, False)],
+)
+def test_pages_reach_the_disk_before_what_refers_to_them_unless_nothing_is_synced(
+    state: Path, fsync: Fsync, pages: bool, last: bool
+) -> None:
+    environment = Environment(state, fsync=fsync, interval_s=1.0, map_bytes=1 << 20)
+    flags = environment._env.flags()
+    environment.close()
+    assert (flags["sync"], flags["metasync"]) == (pages, last)
 
 
 def test_killed_at_random_moments_for_200_rounds_every_acknowledged_event_is_found(

@@ -31,9 +31,10 @@ log = logging.getLogger(__name__)
 class Environment:
     """One directory of state, shared by all processes of a machine that open it.
 
-    fsync: ``commit`` makes every commit durable before it returns; ``interval`` at most
-    ``interval_s`` later, ``never`` when the kernel pleases: both still survive the death of the
-    process, not that of the machine. Writes are one at a time, across processes too.
+    fsync: ``commit`` makes every commit durable before it returns. ``interval`` leaves out the page
+    that says which commit is the last: the machine's death may cost the last commit, for at most
+    ``interval_s``. With ``never`` the kernel writes pages in any order, and it may cost all. The
+    death of the process costs nothing. Writes are one at a time, across processes too.
     """
 
     def __init__(self, directory: Path, *, fsync: Fsync, interval_s: float, map_bytes: int) -> None:
@@ -55,7 +56,7 @@ class Environment:
                 max_dbs=len(DATABASES) + 1,
                 max_readers=1024,
                 max_spare_txns=4,
-                sync=fsync == "commit",
+                sync=fsync != "never",
                 metasync=fsync == "commit",
                 readahead=False,
             )
@@ -74,6 +75,10 @@ class Environment:
         except StateRejected:
             self._env.close()
             raise
+        if fsync == "never":
+            log.warning(
+                "state.fsync is never: if the machine dies, all of %s may be lost", directory
+            )
         self._closing = threading.Event()
         self._syncing: threading.Thread | None = None
         if fsync == "interval":
