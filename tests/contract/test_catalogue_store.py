@@ -9,7 +9,7 @@ import pytest
 
 from support.stores import Opener as Open
 from tamis_server.bundles.live import LiveCatalogue
-from tamis_server.domain.changes import Availability, Deletion, Upsert, decode, encode
+from tamis_server.domain.changes import Availability, Deletion, Upsert, decode, encode, stamp
 from tamis_server.domain.errors import ContractViolation
 from tamis_server.domain.ports import Item
 
@@ -52,9 +52,12 @@ async def test_changes_come_in_order_and_the_snapshot_holds_the_last(open_store:
     assert await catalogue.snapshot() == (5, stored[4:])
 
 
-async def test_an_upsert_ends_what_was_said_of_availability(open_store: Open) -> None:
+@pytest.mark.parametrize("width", [0, 8])
+async def test_an_upsert_ends_what_was_said_of_availability(open_store: Open, width: int) -> None:
+    """With and without a content vector."""
     catalogue = open_store().catalogue
-    upsert = Upsert(7, 2.0, HAT, np.zeros(0, np.float32), 2.0)
+    content, space = np.eye(8, dtype=np.float32)[2, :width], "towers" if width else ""
+    upsert = Upsert(7, 2.0, HAT, np.zeros(0, np.float32), 2.0, content, space)
     await catalogue.publish([encode(Availability(7, 1.0, available=False)), encode(upsert)])
     _, found = await catalogue.snapshot()
     assert same([decode(each) for each in found], [upsert])
@@ -97,9 +100,22 @@ async def test_who_is_ahead_of_a_store_that_lost_its_data_needs_a_snapshot(
 async def test_what_is_forgotten_is_in_no_snapshot(open_store: Open) -> None:
     catalogue = open_store().catalogue
     await catalogue.publish([encode(change) for change in CHANGES])
-    await catalogue.forget([b"i" + (8).to_bytes(8, "little")])
+    await catalogue.forget([stamp(CHANGES[1])])
     _, found = await catalogue.snapshot()
     assert {type(decode(each)) for each in found} == {Availability, Deletion}
+
+
+async def test_what_came_in_the_place_of_a_change_is_not_forgotten_with_it(
+    open_store: Open,
+) -> None:
+    catalogue = open_store().catalogue
+    moments = [1.0, 2.0]
+    changes = [Upsert(8, moment, HAT, np.zeros(0, np.float32), 1.0) for moment in moments]
+    changes += [Availability(8, moment, available=True) for moment in moments]
+    await catalogue.publish([encode(change) for change in changes])
+    await catalogue.forget([stamp(changes[0]), stamp(changes[2]), stamp(Deletion(9, 1.0))])
+    _, found = await catalogue.snapshot()
+    assert sorted(found) == sorted([encode(changes[1]), encode(changes[3])])
 
 
 async def test_changes_are_there_when_the_store_is_opened_again(open_store: Open) -> None:

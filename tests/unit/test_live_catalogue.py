@@ -108,6 +108,25 @@ async def test_upserts_that_a_bundle_has_long_are_forgotten(live: LiveCatalogue)
     assert live.status.upserts == 1
 
 
+async def test_an_item_that_is_upserted_while_its_last_upsert_is_forgotten_is_kept(
+    live: LiveCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, forget = time.time(), live._store.forget
+
+    async def forget_late(stamps: Sequence[bytes]) -> None:
+        await live.publish([upsert("hat", now)])
+        await forget(stamps)
+
+    monkeypatch.setattr(live._store, "forget", forget_late)
+    await live.publish([upsert("hat", now - 3 * DAY)])
+    live.adopt(Applied("hat"), as_of=now)
+    assert live._forgetting is not None
+    await live._forgetting
+    _, stored = await live._store.snapshot()
+    assert [decode(each).time for each in stored] == [now]
+    assert live.status.upserts == 1
+
+
 async def test_an_item_that_no_bundle_has_is_kept_however_old_its_upsert(
     live: LiveCatalogue,
 ) -> None:

@@ -20,7 +20,9 @@ from tamis_server.domain.changes import (
     Upsert,
     decode,
     encode,
+    ended,
     facet,
+    stamp,
 )
 from tamis_server.domain.errors import ContractViolation, DependencyFailed
 from tamis_server.domain.ports import CatalogueStore
@@ -60,7 +62,7 @@ class LiveCatalogue:
 
     def __init__(self, store: CatalogueStore) -> None:
         self._store = store
-        self._last: dict[tuple[bytes, int], Change] = {}
+        self._last: dict[bytes, Change] = {}  # by facet
         self._position = 0
         self._moved = asyncio.Condition()
         self._serving: Applied | None = None
@@ -112,7 +114,7 @@ class LiveCatalogue:
         ]
         known = engine.known(np.array([upsert.key for upsert in old], np.uint64)).tolist()
         settled = [
-            facet(upsert) + upsert.key.to_bytes(8, "little")
+            stamp(upsert)
             for upsert, is_known in zip(old, known, strict=True)
             if is_known  # the bundle may be of a table that is older than its events
         ]
@@ -172,22 +174,25 @@ class LiveCatalogue:
 
     def _apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            self._last[facet(change), change.key] = change
-            if isinstance(change, Upsert):
-                self._last.pop((b"a", change.key), None)
+            head = stamp(change)
+            self._last[facet(head)] = change
+            if (over := ended(head)) is not None:
+                self._last.pop(over, None)
         if self._meanwhile is not None:
             self._meanwhile += changes
         if self._serving is not None:
             self._serving.apply(changes)
 
-    async def _forget(self, facets: Sequence[bytes]) -> None:
+    async def _forget(self, stamps: Sequence[bytes]) -> None:
         try:
-            await self._store.forget(facets)
+            await self._store.forget(stamps)
         except DependencyFailed as error:
             log.warning("old changes of the catalogue are kept: %s", error)
         else:
-            for name in facets:
-                self._last.pop((name[:1], int.from_bytes(name[1:], "little")), None)
+            for each in stamps:
+                last = self._last.get(facet(each))
+                if last is not None and stamp(last) == each:
+                    del self._last[facet(each)]
 
 
 def _decoded(stored: Sequence[bytes]) -> list[Change]:

@@ -1,9 +1,9 @@
 """Changes of the catalogue since a bundle was built, and how stores keep them.
 
-A stored change is one letter (a, u or d), the item's key (uint64) and Unix time (float64),
-little-endian, and then: for availability one byte; for an upsert its vector's width (uint16), the
-vector (float32) and the item as JSON; for a deletion nothing. An upsert with a content vector has
-the letter c, and that vector with its width behind the first.
+A stored change begins with its stamp: one letter (a, u or d), the item's key (uint64) and Unix
+time (float64), little-endian. Then come: for availability one byte; for an upsert its vector's
+width (uint16), the vector (float32) and the item as JSON; for a deletion nothing. An upsert with a
+content vector has the letter c, and that vector with its width behind the first.
 """
 
 from __future__ import annotations
@@ -63,17 +63,16 @@ Change = Availability | Upsert | Deletion
 def encode(change: Change) -> bytes:
     """As stores keep it."""
     if isinstance(change, Availability):
-        return _HEAD.pack(b"a", change.key, change.time) + bytes([change.available])
+        return stamp(change) + bytes([change.available])
     if isinstance(change, Deletion):
-        return _HEAD.pack(b"d", change.key, change.time)
+        return stamp(change)
     fields = {**asdict(change.item), "created_at": change.created_at}
-    vectors, letter = [change.vector], b"u"
+    vectors = [change.vector]
     if change.content.shape[0]:
-        vectors, letter = [change.vector, change.content], b"c"
+        vectors.append(change.content)
         fields["space"] = change.space
     parts = [_WIDTH.pack(vector.shape[0]) + vector.tobytes() for vector in vectors]
-    head = _HEAD.pack(letter, change.key, change.time)
-    return b"".join([head, *parts, json.dumps(fields).encode()])
+    return b"".join([stamp(change), *parts, json.dumps(fields).encode()])
 
 
 def decode(stored: bytes) -> Change:
@@ -100,6 +99,22 @@ def _vector(stored: bytes, start: int) -> tuple[Vectors, int]:
     return np.frombuffer(stored, np.float32, width, start), start + 4 * width
 
 
-def facet(change: Change) -> bytes:
-    """Of an item the store keeps the last change of each facet."""
-    return b"a" if isinstance(change, Availability) else b"i"
+def stamp(change: Change) -> bytes:
+    """What the stored change begins with, and by which it is told from others of its item."""
+    if isinstance(change, Upsert):
+        letter = b"c" if change.content.shape[0] else b"u"
+    else:
+        letter = b"a" if isinstance(change, Availability) else b"d"
+    return _HEAD.pack(letter, change.key, change.time)
+
+
+def facet(stored: bytes) -> bytes:
+    """Of what this change, or the change with this stamp, is the last that stores keep: of the
+    item's availability or of the item. One letter (a or i), and the item's key."""
+    return (b"a" if stored[:1] == b"a" else b"i") + stored[1:9]
+
+
+def ended(stored: bytes) -> bytes | None:
+    """The facet of which nothing holds any more that was said before this change: an upsert ends
+    what was said of the item's availability."""
+    return b"a" + stored[1:9] if stored[:1] in (b"u", b"c") else None

@@ -245,10 +245,9 @@ class CatalogueStore(Protocol):
         None where the store can't tell any more: a snapshot is needed. Raises DependencyFailed.
         """
 
-    async def forget(self, facets: Sequence[bytes]) -> None:
-        """Drop what is kept of facets (facet letter and key as uint64, little-endian) for good.
-
-        Raises DependencyFailed.
+    async def forget(self, stamps: Sequence[bytes]) -> None:
+        """Drop the changes with these stamps (``domain.changes.stamp``) for good, but none that has
+        taken the place of one of them. Raises DependencyFailed.
         """
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tamis_server.adapters.embedded.lmdb_environment import Environment, Read, Write
 from tamis_server.batching.batcher import MicroBatcher
+from tamis_server.domain.changes import ended, facet
 
 _POSITION = struct.Struct(">Q")
 _POLL_S = 0.005  # far below the 100 ms in which a change is promised to be seen
@@ -17,7 +18,7 @@ _WAIT_S = 1.0
 class LmdbChanges:
     """Implements CatalogueStore.
 
-    Databases: ``catalogue`` holds under facet and key the last change; ``changes`` the change at
+    Databases: ``catalogue`` holds under each facet the last change; ``changes`` the change at
     each position, the last ``log_size`` of them. Other processes' commits are seen by polling the
     number of the last transaction, which is a read of mapped memory.
     """
@@ -46,10 +47,12 @@ class LmdbChanges:
             waited += _POLL_S
         return position, []
 
-    async def forget(self, facets: Sequence[bytes]) -> None:
+    async def forget(self, stamps: Sequence[bytes]) -> None:
         def work(write: Write) -> None:
-            for name in facets:
-                write.delete("catalogue", name)
+            for stamp in stamps:
+                last = write.get("catalogue", facet(stamp))
+                if last is not None and last.startswith(stamp):
+                    write.delete("catalogue", facet(stamp))
 
         await asyncio.to_thread(self._environment.write, work)
 
@@ -65,7 +68,9 @@ class LmdbChanges:
                 for stored in batch:
                     position += 1
                     write.put("changes", _POSITION.pack(position), stored)
-                    _keep(write, stored)
+                    write.put("catalogue", facet(stored), stored)
+                    if (over := ended(stored)) is not None:
+                        write.delete("catalogue", over)
                 positions.append(position)
             kept = _POSITION.pack(max(0, position - self._log_size + 1))
             for key in write.below("changes", kept, 2 * sum(map(len, batches)) + 2):
@@ -93,14 +98,3 @@ class LmdbChanges:
 def _last(changes: Read) -> int:
     key = next(changes.backwards(), None)
     return int.from_bytes(key, "big") if key else 0
-
-
-def _keep(write: Write, stored: bytes) -> None:
-    """An upsert also ends what was said of the item's availability before."""
-    key = stored[1:9]
-    if stored[:1] == b"a":
-        write.put("catalogue", b"a" + key, stored)
-        return
-    write.put("catalogue", b"i" + key, stored)
-    if stored[:1] == b"u":
-        write.delete("catalogue", b"a" + key)

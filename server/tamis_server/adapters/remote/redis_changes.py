@@ -7,8 +7,10 @@ from typing import Any
 
 from tamis_server.adapters.remote.redis_connection import Connection, Script
 
+_FORGET = Script.named("forget")
 _PUBLISH = Script.named("publish")
 _AT_ONCE = 10_000  # changes read at a time, and hash entries scanned
+_FORGOTTEN = 1_000  # changes at a time: the script keeps others waiting
 
 
 class RedisChanges:
@@ -58,6 +60,7 @@ class RedisChanges:
             return None
         return last, [bytes(fields[b"c"]) for _, fields in entries]
 
-    async def forget(self, facets: Sequence[bytes]) -> None:
-        for start in range(0, len(facets), _AT_ONCE):
-            await self._connection.write([("HDEL", self._last, *facets[start : start + _AT_ONCE])])
+    async def forget(self, stamps: Sequence[bytes]) -> None:
+        for start in range(0, len(stamps), _FORGOTTEN):
+            call = _FORGET.call([self._last], stamps[start : start + _FORGOTTEN])
+            await self._connection.run(_FORGET, [call])

@@ -13,7 +13,7 @@ for at = 2, #ARGV do
     call('HSET', KEYS[1], 'a' .. key, change)
   else
     call('HSET', KEYS[1], 'i' .. key, change)
-    if letter == 'u' then
+    if letter == 'u' or letter == 'c' then
       call('HDEL', KEYS[1], 'a' .. key)
     end
   end
