@@ -12,6 +12,7 @@ import pytest
 
 from support.engines import Bench, bench
 from support.stores import Opener
+from tamis_server.bundles import live as live_module
 from tamis_server.bundles.editor import CatalogueEditor, NewItem
 from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue
@@ -125,6 +126,26 @@ async def test_an_item_that_is_upserted_while_its_last_upsert_is_forgotten_is_ke
     _, stored = await live._store.snapshot()
     assert [decode(each).time for each in stored] == [now]
     assert live.status.upserts == 1
+
+
+async def test_a_fault_does_not_end_the_following_of_changes(
+    live: LiveCatalogue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_module, "_RETRY_S", 0.0)
+    since, faults = live._store.since, [ZeroDivisionError("what nobody thought of")]
+
+    async def since_at_last(position: int) -> tuple[int, list[bytes]] | None:
+        if faults:
+            raise faults.pop()
+        return await since(position)
+
+    monkeypatch.setattr(live._store, "since", since_at_last)
+    for key in (1, 2):
+        async with asyncio.timeout(10):
+            await live.publish([Availability(key, 1.0, available=False)])
+    assert live.status.availabilities == 2
+    assert "what nobody thought of" in caplog.text
+    assert "Traceback" in caplog.text
 
 
 async def test_an_item_that_no_bundle_has_is_kept_however_old_its_upsert(

@@ -148,6 +148,9 @@ class LiveCatalogue:
             except DependencyFailed as error:
                 log.warning("changes of the catalogue can't be followed: %s", error)
                 await asyncio.sleep(_RETRY_S)
+            except Exception:  # a fault of our own: who follows no more would serve what is over
+                log.exception("changes of the catalogue can't be followed")
+                await asyncio.sleep(_RETRY_S)
 
     async def _reload(self) -> None:
         position, stored = await self._store.snapshot()
