@@ -18,7 +18,7 @@ from tamis_server.bundles.ids import item_keys
 from tamis_server.bundles.live import LiveCatalogue
 from tamis_server.domain.candidates import Keys, Mask
 from tamis_server.domain.changes import Availability, Change, Deletion, Upsert, decode, encode
-from tamis_server.domain.errors import InvalidRequest
+from tamis_server.domain.errors import DependencyFailed, InvalidRequest
 from tamis_server.domain.ports import Item
 from tamis_server.funnel.engine import Engine
 
@@ -183,3 +183,48 @@ async def test_without_an_item_tower_what_has_no_vector_is_refused_unless_the_bu
     await editor.upsert([known])
     row = shop.engine.catalogue.rows(["item-1"])
     assert np.allclose(shop.bundle.vectors[row], shop.bundle.vectors[1])
+
+
+class Forgetful:
+    """Implements CatalogueStore: keeps what is published until it loses all of it, and fails the
+    next ``failures`` times that something is published."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+        self.failures = 0
+        self.failed = asyncio.Event()
+
+    async def publish(self, stored: Sequence[bytes]) -> int:
+        if self.failures:
+            self.failures -= 1
+            self.failed.set()
+            raise DependencyFailed("state store", "no answer")
+        self.kept += stored
+        return len(self.kept)
+
+    async def snapshot(self) -> tuple[int, list[bytes]]:
+        return len(self.kept), self.kept.copy()
+
+    async def since(self, position: int) -> tuple[int, list[bytes]] | None:
+        await asyncio.sleep(0.001)
+        if position > len(self.kept):
+            return None
+        return len(self.kept), self.kept[position:]
+
+    async def forget(self, stamps: Sequence[bytes]) -> None:
+        raise NotImplementedError
+
+
+async def test_what_a_store_lost_is_given_back_though_it_fails_once_more() -> None:
+    store = Forgetful()
+    live = LiveCatalogue(store)
+    await live.start()
+    await live.publish([Availability(key, 1.0, available=False) for key in range(5)])
+    store.failures, store.kept = 1, []
+    async with asyncio.timeout(20):
+        await store.failed.wait()
+        while len(store.kept) < 5:  # noqa: ASYNC110 the follower's turn
+            await asyncio.sleep(0.01)
+    await live.stop()
+    assert {decode(stored).key for stored in store.kept} == set(range(5))
+    assert live.status.availabilities == 5

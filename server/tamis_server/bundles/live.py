@@ -162,8 +162,8 @@ class LiveCatalogue:
         if position < self._position:
             lost = [change for name, change in before.items() if name not in self._last]
             log.warning("the store lost changes of the catalogue: giving back %d", len(lost))
+            self._apply(lost)  # first: a store that fails now is given them the next time
             await self._store.publish([encode(change) for change in lost])
-            self._apply(lost)
         await self._advance(position, [])
 
     async def _advance(self, position: int, stored: Sequence[bytes]) -> None:
