@@ -59,6 +59,9 @@ def server_of(
     min_timeout_s: float = 0.001,
     log_calls: bool = False,
     event_log: EventLog | None = None,
+    max_connection_age_s: float = 300.0,
+    drain_s: float = 10.0,
+    observe: Callable[[str, str, float], None] = lambda *_: None,
 ) -> GrpcServer:
     """A server that does not listen yet."""
     nothing_live = LiveStatus(0, 0, 0, None)
@@ -74,13 +77,13 @@ def server_of(
             default_timeout_s=default_timeout_s,
             min_timeout_s=min_timeout_s,
             log_calls=log_calls,
-            observe=lambda *_: None,
+            observe=observe,
             admission=admission,
         ),
         admission,
         refuse_unknown_items=False,
-        max_connection_age_s=300.0,
-        drain_s=10.0,
+        max_connection_age_s=max_connection_age_s,
+        drain_s=drain_s,
     )
 
 

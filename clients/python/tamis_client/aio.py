@@ -19,6 +19,7 @@ from tamis.v1 import (
 from tamis_client.channels import OPTIONS, AsyncStubs, changes_of
 from tamis_client.connections import Connections
 from tamis_client.errors import decode
+from tamis_client.streams import AsyncStreams, availability_sum, events_sum, time_left
 
 R = TypeVar("R")
 
@@ -108,12 +109,16 @@ class AsyncTamisClient:
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> event_service_pb2.StreamEventsResponse:
-        """Store events as they come; without ``timeout_s`` for as long as they come."""
+        """Store events as they come; without ``timeout_s`` for as long as they come.
+
+        They are sent as one stream of a few seconds after another. A stream that fails is not sent
+        again: the caller may send its events, which count once by their ids.
+        """
         requests = (
             event_service_pb2.StreamEventsRequest(events=events) async for events in batches
         )
-        return await self._stream(
-            lambda on: on.events.StreamEvents, requests, timeout_s, request_id
+        return events_sum(
+            await self._streams(lambda on: on.events.StreamEvents, requests, timeout_s, request_id)
         )
 
     async def set_availability(
@@ -136,13 +141,15 @@ class AsyncTamisClient:
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> catalog_service_pb2.StreamAvailabilityResponse:
-        """The same as changes come; without ``timeout_s`` for as long as they come."""
+        """The same as changes come, sent as events are by ``stream_events``."""
         requests = (
             catalog_service_pb2.StreamAvailabilityRequest(changes=changes_of(available))
             async for available in batches
         )
-        return await self._stream(
-            lambda on: on.catalog.StreamAvailability, requests, timeout_s, request_id
+        return availability_sum(
+            await self._streams(
+                lambda on: on.catalog.StreamAvailability, requests, timeout_s, request_id
+            )
         )
 
     async def upsert_items(
@@ -199,14 +206,21 @@ class AsyncTamisClient:
         timeout = self._timeout_s if timeout_s is None else timeout_s
         return await self._send(method, request, timeout, request_id)
 
-    async def _stream(
+    async def _streams(
         self,
         method: Callable[[AsyncStubs], grpc.aio.StreamUnaryMultiCallable[Any, R]],
         requests: AsyncIterable[Message],
         timeout_s: float | None,
         request_id: str,
-    ) -> R:
-        return await self._send(method, requests, timeout_s, request_id)
+    ) -> list[R]:
+        answers: list[R] = []
+        streams, left = AsyncStreams(requests), time_left(timeout_s)
+        try:
+            while not streams.over:
+                answers.append(await self._send(method, streams.next(), left(), request_id))
+        finally:
+            await streams.close()
+        return answers
 
     async def _send(
         self,

@@ -14,7 +14,8 @@ from tamis.v1.event_service_pb2_grpc import EventServiceStub
 from tamis.v1.recommend_service_pb2_grpc import RecommendServiceStub
 
 # Reading may be repeated. So may events, whose ids make a repeated one count once, and changes of
-# the catalogue, which say how things are to be.
+# the catalogue, which say how things are to be. Not so streams: what was new would be counted as
+# repeated.
 _SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -29,7 +30,13 @@ _SERVICE_CONFIG = json.dumps(
                     # CANCELLED, not by us: of a server that went before it looked at the call
                     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
-            }
+            },
+            {
+                "name": [
+                    {"service": "tamis.v1.EventService", "method": "StreamEvents"},
+                    {"service": "tamis.v1.CatalogService", "method": "StreamAvailability"},
+                ]
+            },
         ],
     }
 )

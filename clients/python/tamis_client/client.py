@@ -19,6 +19,7 @@ from tamis.v1 import (
 from tamis_client.channels import OPTIONS, Stubs, changes_of
 from tamis_client.connections import Connections
 from tamis_client.errors import decode
+from tamis_client.streams import Streams, availability_sum, events_sum, time_left
 
 R = TypeVar("R")
 
@@ -106,9 +107,16 @@ class TamisClient:
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> event_service_pb2.StreamEventsResponse:
-        """Store events as they come; without ``timeout_s`` for as long as they come."""
+        """Store events as they come; without ``timeout_s`` for as long as they come.
+
+        They are sent as one stream of a few seconds after another, and read by a thread of their
+        own. A stream that fails is not sent again: the caller may send its events, which count once
+        by their ids.
+        """
         requests = (event_service_pb2.StreamEventsRequest(events=events) for events in batches)
-        return self._stream(lambda on: on.events.StreamEvents, requests, timeout_s, request_id)
+        return events_sum(
+            self._streams(lambda on: on.events.StreamEvents, requests, timeout_s, request_id)
+        )
 
     def set_availability(
         self,
@@ -128,13 +136,13 @@ class TamisClient:
         timeout_s: float | None = None,
         request_id: str = "",
     ) -> catalog_service_pb2.StreamAvailabilityResponse:
-        """The same as changes come; without ``timeout_s`` for as long as they come."""
+        """The same as changes come, sent as events are by ``stream_events``."""
         requests = (
             catalog_service_pb2.StreamAvailabilityRequest(changes=changes_of(available))
             for available in batches
         )
-        return self._stream(
-            lambda on: on.catalog.StreamAvailability, requests, timeout_s, request_id
+        return availability_sum(
+            self._streams(lambda on: on.catalog.StreamAvailability, requests, timeout_s, request_id)
         )
 
     def upsert_items(
@@ -191,14 +199,21 @@ class TamisClient:
         timeout = self._timeout_s if timeout_s is None else timeout_s
         return self._send(method, request, timeout, request_id)
 
-    def _stream(
+    def _streams(
         self,
         method: Callable[[Stubs], grpc.StreamUnaryMultiCallable[Any, R]],
         requests: Iterable[Message],
         timeout_s: float | None,
         request_id: str,
-    ) -> R:
-        return self._send(method, requests, timeout_s, request_id)
+    ) -> list[R]:
+        answers: list[R] = []
+        streams, left = Streams(requests), time_left(timeout_s)
+        try:
+            while not streams.over:
+                answers.append(self._send(method, streams.next(), left(), request_id))
+        finally:
+            streams.close()
+        return answers
 
     def _send(
         self,

@@ -96,7 +96,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
             wrapped = grpc.unary_unary_rpc_method_handler(answer, *codecs)
         else:  # a stream lasts as long as its caller likes
-            answer = self._wrap(method, cast("Handler", handler.stream_unary), math.inf)
+            whole = _uncut(cast("Handler", handler.stream_unary))
+            answer = self._wrap(method, whole, math.inf)
             wrapped = grpc.stream_unary_rpc_method_handler(answer, *codecs)
         self._wrapped[method] = wrapped
         return wrapped
@@ -145,6 +146,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 admission.released(perf_counter() - started)
 
         return handle
+
+
+def _uncut(handler: Handler) -> Handler:
+    """A stream that was cut (by its caller, or by its connection's age) looks to ``handler`` like
+    one that has ended. Its cancellation is on the way by then: when something was sent it is here.
+    """
+
+    async def handle(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        response = await handler(requests, context)
+        await context.send_initial_metadata(())
+        return response
+
+    return handle
 
 
 def refusal(error: Exception, request_id: str) -> status_pb2.Status:

@@ -210,7 +210,7 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
             response.rejected_count += len(rejected)
             room = validation.MAX_REJECTED - len(response.rejected)
             response.rejected.extend(rejected[:room])
-        _note_events(response.recorded_count, response.rejected_count)
+            _note_events(response.recorded_count, response.rejected_count)  # it may be cut
         return response
 
     async def _record(
@@ -317,7 +317,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             if request.changes:
                 await self._set_availability(request.changes)
                 changed += len(request.changes)
-        current_call().notes["changed"] = changed
+                current_call().notes["changed"] = changed  # it may be cut
         return catalog_service_pb2.StreamAvailabilityResponse(changed_count=changed)
 
     async def UpsertItems(

@@ -83,7 +83,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamAvailability(self, request_iterator, context):
-        """The same, as changes come, until the caller half-closes.
+        """The same, as changes come, until the caller half-closes. A stream may be cut (UNAVAILABLE) from
+        server.drain_s (10 s by default) after it began, as those of EventService.StreamEvents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class CatalogServiceStub:
     SetAvailability: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SetAvailabilityRequest, _catalog_service_pb2.SetAvailabilityResponse]
     """Says which items may be recommended."""
     StreamAvailability: _grpc.StreamUnaryMultiCallable[_catalog_service_pb2.StreamAvailabilityRequest, _catalog_service_pb2.StreamAvailabilityResponse]
-    """The same, as changes come, until the caller half-closes."""
+    """The same, as changes come, until the caller half-closes. A stream may be cut (UNAVAILABLE) from
+    server.drain_s (10 s by default) after it began, as those of EventService.StreamEvents.
+    """
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]
     """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
     them later takes their place.
@@ -60,7 +62,9 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     SetAvailability: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetAvailabilityRequest, _catalog_service_pb2.SetAvailabilityResponse]  # type: ignore[assignment]
     """Says which items may be recommended."""
     StreamAvailability: _aio.StreamUnaryMultiCallable[_catalog_service_pb2.StreamAvailabilityRequest, _catalog_service_pb2.StreamAvailabilityResponse]  # type: ignore[assignment]
-    """The same, as changes come, until the caller half-closes."""
+    """The same, as changes come, until the caller half-closes. A stream may be cut (UNAVAILABLE) from
+    server.drain_s (10 s by default) after it began, as those of EventService.StreamEvents.
+    """
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
     """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
     them later takes their place.
@@ -95,7 +99,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_catalog_service_pb2.StreamAvailabilityRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.StreamAvailabilityResponse, _abc.Awaitable[_catalog_service_pb2.StreamAvailabilityResponse]]:
-        """The same, as changes come, until the caller half-closes."""
+        """The same, as changes come, until the caller half-closes. A stream may be cut (UNAVAILABLE) from
+        server.drain_s (10 s by default) after it began, as those of EventService.StreamEvents.
+        """
 
     @_abc_1.abstractmethod
     def UpsertItems(

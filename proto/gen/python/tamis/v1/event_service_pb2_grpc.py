@@ -60,8 +60,11 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamEvents(self, request_iterator, context):
-        """Stores events as they come, until the caller half-closes. The answer counts all of them; events
-        sent before an error may or may not be stored, and sending them again is safe.
+        """Stores events as they come, until the caller half-closes; the answer counts all of them. A
+        stream may be cut (UNAVAILABLE) from server.drain_s (10 s by default) after it began, when its
+        connection is old or the server stops: for longer, half-close within that time, wait for the
+        answer and open another, as the Python client does. Events of a stream that failed may or may
+        not be stored, and sending them again is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

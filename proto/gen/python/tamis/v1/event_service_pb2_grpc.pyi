@@ -38,8 +38,11 @@ class EventServiceStub:
     the others of the batch are kept.
     """
     StreamEvents: _grpc.StreamUnaryMultiCallable[_event_service_pb2.StreamEventsRequest, _event_service_pb2.StreamEventsResponse]
-    """Stores events as they come, until the caller half-closes. The answer counts all of them; events
-    sent before an error may or may not be stored, and sending them again is safe.
+    """Stores events as they come, until the caller half-closes; the answer counts all of them. A
+    stream may be cut (UNAVAILABLE) from server.drain_s (10 s by default) after it began, when its
+    connection is old or the server stops: for longer, half-close within that time, wait for the
+    answer and open another, as the Python client does. Events of a stream that failed may or may
+    not be stored, and sending them again is safe.
     """
 
 @_typing.type_check_only
@@ -52,8 +55,11 @@ class EventServiceAsyncStub(EventServiceStub):
     the others of the batch are kept.
     """
     StreamEvents: _aio.StreamUnaryMultiCallable[_event_service_pb2.StreamEventsRequest, _event_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
-    """Stores events as they come, until the caller half-closes. The answer counts all of them; events
-    sent before an error may or may not be stored, and sending them again is safe.
+    """Stores events as they come, until the caller half-closes; the answer counts all of them. A
+    stream may be cut (UNAVAILABLE) from server.drain_s (10 s by default) after it began, when its
+    connection is old or the server stops: for longer, half-close within that time, wait for the
+    answer and open another, as the Python client does. Events of a stream that failed may or may
+    not be stored, and sending them again is safe.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,8 +81,11 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_event_service_pb2.StreamEventsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.StreamEventsResponse, _abc.Awaitable[_event_service_pb2.StreamEventsResponse]]:
-        """Stores events as they come, until the caller half-closes. The answer counts all of them; events
-        sent before an error may or may not be stored, and sending them again is safe.
+        """Stores events as they come, until the caller half-closes; the answer counts all of them. A
+        stream may be cut (UNAVAILABLE) from server.drain_s (10 s by default) after it began, when its
+        connection is old or the server stops: for longer, half-close within that time, wait for the
+        answer and open another, as the Python client does. Events of a stream that failed may or may
+        not be stored, and sending them again is safe.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
