@@ -157,7 +157,12 @@ def build_engine(
         quality=quality,
     )
     related = Funnel(
-        preparations=[user_history, user_state, eligible],
+        # what was met may be shown again, but what was refused may not
+        preparations=[
+            user_history,
+            user_state,
+            Step(EligibleItems(eligibility, refused=False), _INLINE_S),
+        ],
         stages=[
             retrieval(Quota(AroundAnchors(nearest), wanted.related, 1.0, timeout), *around_anchors),
             filtering(EligibleFilter()),

@@ -196,6 +196,30 @@ async def test_related_items_are_near_and_not_the_item_itself(client: AsyncTamis
     assert response.items[0].reasons == [pb.REASON_CODE_SIMILAR_TO_ITEM]
 
 
+async def test_related_items_leave_out_what_the_user_refused_and_nothing_else_met(
+    client: AsyncTamisClient,
+) -> None:
+    async def related(**fields: object) -> list[str]:
+        answer = await client.related_items(item_ids=["item-5"], page_size=10, **fields)
+        return [item.item_id for item in answer.items]
+
+    for_anybody = await related()
+    hidden, disliked, viewed, bought = for_anybody[:4]
+    await client.record_events(
+        [
+            event(1, item_id=hidden, kind=item_pb2.EVENT_KIND_HIDE),
+            event(2, item_id=disliked, kind=item_pb2.EVENT_KIND_DISLIKE),
+            event(3, item_id=viewed, kind=item_pb2.EVENT_KIND_VIEW),
+            event(4, item_id=bought, kind=item_pb2.EVENT_KIND_PURCHASE),
+        ]
+    )
+    for_ada = await related(user_id="ada")
+    assert len(for_ada) == 10
+    assert not {hidden, disliked} & {*for_ada}
+    assert {viewed, bought} <= {*for_ada}
+    assert await related() == await related(user_id="bob") == for_anybody
+
+
 async def test_related_items_of_an_unknown_item_are_not_found(client: AsyncTamisClient) -> None:
     with pytest.raises(RequestFailed, match="'ghost' is not in the catalogue") as caught:
         await client.related_items(item_ids=["item-5", "ghost"])

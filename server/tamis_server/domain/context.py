@@ -113,6 +113,10 @@ class History:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
+    def refused(self) -> Rows:
+        """What the user disliked or asked not to be shown."""
+        return self.rows[np.isin(self.kinds, (EventKind.DISLIKE, EventKind.HIDE))]
+
 
 NO_HISTORY = History()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tamis_server.domain.context import RequestContext
 from tamis_server.domain.context import UserState as State
 from tamis_server.domain.errors import ContractViolation, FieldViolation, InvalidRequest
@@ -87,8 +89,14 @@ class SearchEncoding:
 
 @dataclass(frozen=True, slots=True)
 class EligibleItems:
+    """refused: whether what the user hid or disliked may be shown."""
+
     eligibility: Eligibility
+    refused: bool = True
     name: ClassVar[str] = "eligibility"
 
     async def prepare(self, ctx: RequestContext) -> RequestContext:
-        return ctx.knowing(eligible=self.eligibility.eligible(ctx.predicates, ctx.excluded))
+        excluded = ctx.excluded
+        if not self.refused and len(ctx.history):
+            excluded = np.concatenate([excluded, ctx.history.refused()])
+        return ctx.knowing(eligible=self.eligibility.eligible(ctx.predicates, excluded))

@@ -848,7 +848,10 @@ class RelatedItemsRequest(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """For whom. Empty: for anybody."""
+    """For whom: what this user hid or disliked is left out, among the last events that are kept
+    (state.max_history, 512 by default); what else was met may be shown, and the order is the same
+    for all. Empty or unknown: for anybody.
+    """
     page_size: _builtins.int
     """How many items are wanted, 1 to 500. Zero: 20."""
     trace: _builtins.bool
