@@ -105,6 +105,23 @@ async def test_availability_comes_in_streams_too(client: AsyncTamisClient) -> No
     assert not {*shown[1:4]} & {*left}
 
 
+async def test_a_new_item_is_available_unless_it_is_said_not_to_be(
+    client: AsyncTamisClient,
+) -> None:
+    silent, held_back = new_item("silent"), new_item("held-back")
+    silent.item.ClearField("available")
+    held_back.item.available = False
+    await client.upsert_items([silent, held_back])
+    shown = await ids(client, page_size=500)
+    assert "silent" in shown
+    assert "held-back" not in shown
+    items = (await client.get_items(["silent", "held-back"])).items
+    assert [(item.HasField("available"), item.available) for item in items] == [
+        (True, True),
+        (True, False),
+    ]
+
+
 async def test_a_new_item_is_found_by_every_way_to_it(client: AsyncTamisClient) -> None:
     new = new_item("brand-new", 1, colour=text("mauve"), price=item_pb2.AttributeValue(number=5))
     new.item.attributes["tags"].tags.values.extend(["new", "unheard-of"])

@@ -125,7 +125,7 @@ def to_new_item(message: catalog_service_pb2.NewItem, now: float) -> NewItem:
             title=item.title,
             text=item.text,
             image=item.image,
-            available=item.available,
+            available=item.available or not item.HasField("available"),
             attributes={name: _value(value) for name, value in item.attributes.items()},
         ),
         vector=np.array(message.vector, np.float32) if message.vector else None,

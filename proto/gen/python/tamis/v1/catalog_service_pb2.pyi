@@ -338,7 +338,7 @@ Global___UpsertItemsRequest: _TypeAlias = UpsertItemsRequest  # noqa: Y015
 
 @_typing.final
 class UpsertItemsResponse(_message.Message):
-    """The items can be recommended."""
+    """The items are in the catalogue."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

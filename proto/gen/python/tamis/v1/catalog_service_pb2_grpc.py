@@ -91,8 +91,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpsertItems(self, request, context):
-        """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
-        them later takes their place.
+        """Adds items, or changes them as a whole. They can be recommended at once, unless they are said
+        not to be available; a bundle built from them later takes their place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,8 @@ class CatalogServiceStub:
     server.drain_s (10 s by default) after it began, as those of EventService.StreamEvents.
     """
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]
-    """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
-    them later takes their place.
+    """Adds items, or changes them as a whole. They can be recommended at once, unless they are said
+    not to be available; a bundle built from them later takes their place.
     """
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteItemsRequest, _catalog_service_pb2.DeleteItemsResponse]
     """Takes items out, until a bundle built later brings them back."""
@@ -66,8 +66,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     server.drain_s (10 s by default) after it began, as those of EventService.StreamEvents.
     """
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
-    """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
-    them later takes their place.
+    """Adds items, or changes them as a whole. They can be recommended at once, unless they are said
+    not to be available; a bundle built from them later takes their place.
     """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteItemsRequest, _catalog_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
     """Takes items out, until a bundle built later brings them back."""
@@ -109,8 +109,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpsertItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertItemsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertItemsResponse]]:
-        """Adds items, or changes them as a whole. They can be recommended at once; a bundle built from
-        them later takes their place.
+        """Adds items, or changes them as a whole. They can be recommended at once, unless they are said
+        not to be available; a bundle built from them later takes their place.
         """
 
     @_abc_1.abstractmethod

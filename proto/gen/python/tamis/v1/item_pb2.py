@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13tamis/v1/item.proto\x12\x08tamis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"q\n\x0e\x41ttributeValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\x11\n\x07\x62oolean\x18\x03 \x01(\x08H\x00\x12\"\n\x04tags\x18\x04 \x01(\x0b\x32\x12.tamis.v1.TextListH\x00\x42\x06\n\x04kind\"\x1a\n\x08TextList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xd7\x01\n\x04Item\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x11\n\tavailable\x18\x05 \x01(\x08\x12\x32\n\nattributes\x18\x06 \x03(\x0b\x32\x1e.tamis.v1.Item.AttributesEntry\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.tamis.v1.AttributeValue:\x02\x38\x01\"\xc2\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12!\n\x04kind\x18\x04 \x01(\x0e\x32\x13.tamis.v1.EventKind\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x10\n\x08position\x18\x08 \x01(\x05*\xe4\x01\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45VENT_KIND_VIEW\x10\x01\x12\x14\n\x10\x45VENT_KIND_CLICK\x10\x02\x12\x1a\n\x16\x45VENT_KIND_ADD_TO_CART\x10\x03\x12\x17\n\x13\x45VENT_KIND_PURCHASE\x10\x04\x12\x13\n\x0f\x45VENT_KIND_LIKE\x10\x05\x12\x16\n\x12\x45VENT_KIND_DISLIKE\x10\x06\x12\x19\n\x15\x45VENT_KIND_IMPRESSION\x10\x07\x12\x13\n\x0f\x45VENT_KIND_HIDE\x10\x08\x42\x33\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13tamis/v1/item.proto\x12\x08tamis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"q\n\x0e\x41ttributeValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\x11\n\x07\x62oolean\x18\x03 \x01(\x08H\x00\x12\"\n\x04tags\x18\x04 \x01(\x0b\x32\x12.tamis.v1.TextListH\x00\x42\x06\n\x04kind\"\x1a\n\x08TextList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xea\x01\n\x04Item\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x16\n\tavailable\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x32\n\nattributes\x18\x06 \x03(\x0b\x32\x1e.tamis.v1.Item.AttributesEntry\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.tamis.v1.AttributeValue:\x02\x38\x01\x42\x0c\n\n_available\"\xc2\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12!\n\x04kind\x18\x04 \x01(\x0e\x32\x13.tamis.v1.EventKind\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x10\n\x08position\x18\x08 \x01(\x05*\xe4\x01\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45VENT_KIND_VIEW\x10\x01\x12\x14\n\x10\x45VENT_KIND_CLICK\x10\x02\x12\x1a\n\x16\x45VENT_KIND_ADD_TO_CART\x10\x03\x12\x17\n\x13\x45VENT_KIND_PURCHASE\x10\x04\x12\x13\n\x0f\x45VENT_KIND_LIKE\x10\x05\x12\x16\n\x12\x45VENT_KIND_DISLIKE\x10\x06\x12\x19\n\x15\x45VENT_KIND_IMPRESSION\x10\x07\x12\x13\n\x0f\x45VENT_KIND_HIDE\x10\x08\x42\x33\n\x0c\x64\x65v.tamis.v1P\x01Z!tamis.dev/gen/go/tamis/v1;tamisv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\014dev.tamis.v1P\001Z!tamis.dev/gen/go/tamis/v1;tamisv1'
   _globals['_ITEM_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_ITEM_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_EVENTKIND']._serialized_start=625
-  _globals['_EVENTKIND']._serialized_end=853
+  _globals['_EVENTKIND']._serialized_start=644
+  _globals['_EVENTKIND']._serialized_end=872
   _globals['_ATTRIBUTEVALUE']._serialized_start=66
   _globals['_ATTRIBUTEVALUE']._serialized_end=179
   _globals['_TEXTLIST']._serialized_start=181
   _globals['_TEXTLIST']._serialized_end=207
   _globals['_ITEM']._serialized_start=210
-  _globals['_ITEM']._serialized_end=425
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_start=350
-  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_end=425
-  _globals['_EVENT']._serialized_start=428
-  _globals['_EVENT']._serialized_end=622
+  _globals['_ITEM']._serialized_end=444
+  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_start=355
+  _globals['_ITEM_ATTRIBUTESENTRY']._serialized_end=430
+  _globals['_EVENT']._serialized_start=447
+  _globals['_EVENT']._serialized_end=641
 # @@protoc_insertion_point(module_scope)

@@ -172,7 +172,7 @@ class Item(_message.Message):
     image: _builtins.str
     """Where its picture is, as the catalogue says. Empty: it has none."""
     available: _builtins.bool
-    """Whether it may be recommended. Zero: it may not."""
+    """Whether it may be recommended. Missing: it may; answers always say."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValue]:
         """Attributes by name. An attribute that is missing in the catalogue is missing here."""
@@ -184,14 +184,16 @@ class Item(_message.Message):
         title: _builtins.str = ...,
         text: _builtins.str = ...,
         image: _builtins.str = ...,
-        available: _builtins.bool = ...,
+        available: _builtins.bool | None = ...,
         attributes: _abc.Mapping[_builtins.str, Global___AttributeValue] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "available", b"available"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "available", b"available", "image", b"image", "item_id", b"item_id", "text", b"text", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "attributes", b"attributes", "available", b"available", "image", b"image", "item_id", b"item_id", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__available: _TypeAlias = _typing.Literal["available"]  # noqa: Y015
+    _WhichOneofArgType__available: _TypeAlias = _typing.Literal["_available", b"_available"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__available) -> _WhichOneofReturnType__available | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
 
