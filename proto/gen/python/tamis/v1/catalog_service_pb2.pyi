@@ -276,13 +276,16 @@ class NewItem(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PICTURE_FIELD_NUMBER: _builtins.int
     picture: _builtins.bytes
-    """Its picture: JPEG, PNG, WebP, GIF, TIFF or BMP, at most 8 MiB. It is looked at, not kept, and
-    not even that where the bundle being served has no CLIP. Empty: an item that the bundle knows
-    keeps looking and reading as it does there, another is known by its text alone.
+    """Its picture, as bytes (item.image is where it is, for callers to show): JPEG, PNG, WebP, GIF,
+    TIFF or BMP, at most 8 MiB and 50 megapixels. It is looked at, not kept, and not even that
+    where the bundle being served has no CLIP. Empty: an item that the bundle knows keeps looking
+    and reading as it does there, another is known by its text alone.
     """
     @_builtins.property
     def item(self) -> _item_pb2.Item:
-        """The item; its attributes must be of the catalogue's kinds."""
+        """The item; its attributes must be of the catalogue's kinds. Attributes that it does not give are
+        missing, whatever was there before.
+        """
 
     @_builtins.property
     def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -294,7 +297,7 @@ class NewItem(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it came in. Missing: now."""
+        """When it came in; created_at in tables. Missing: now."""
 
     def __init__(
         self,
@@ -321,7 +324,7 @@ class UpsertItemsRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewItem]:
-        """1 to 1,000 items, each once. Empty: refused."""
+        """1 to 1,000 items, each once, with their pictures 16 MiB in all. Empty: refused."""
 
     def __init__(
         self,

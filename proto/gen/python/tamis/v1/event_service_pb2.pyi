@@ -28,7 +28,7 @@ class RecordEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_item_pb2.Event]:
-        """1 to 10,000 events. Empty: refused."""
+        """1 to 10,000 events, 16 MiB in all. Empty: refused."""
 
     def __init__(
         self,

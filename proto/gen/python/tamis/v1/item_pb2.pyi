@@ -46,7 +46,7 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """Asked not to be shown it."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
-    """What a user did with an item."""
+    """What a user did with an item; event_type in data sets and event logs, as view, click and so on."""
 
 EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
 """Not said: refused."""
@@ -166,11 +166,13 @@ class Item(_message.Message):
     item_id: _builtins.str
     """The id, as the catalogue has it. Never empty."""
     title: _builtins.str
-    """What to call it. Empty: it has no title."""
+    """What to call it, at most 65,536 bytes. Empty: it has no title."""
     text: _builtins.str
-    """A description. Empty: none."""
+    """A description, at most 65,536 bytes. Empty: none."""
     image: _builtins.str
-    """Where its picture is, as the catalogue says. Empty: it has none."""
+    """Where its picture is, as the catalogue says, at most 65,536 bytes; nothing is fetched from
+    there. The bytes themselves go in NewItem.picture. Empty: it has none.
+    """
     available: _builtins.bool
     """Whether it may be recommended. Missing: it may; answers always say."""
     @_builtins.property
@@ -218,16 +220,18 @@ class Event(_message.Message):
     item_id: _builtins.str
     """With which item. Empty: refused."""
     kind: Global___EventKind.ValueType
-    """What it was. Zero: refused."""
+    """What it was; event_type in tables. Zero: refused."""
     session_id: _builtins.str
-    """The visit it belongs to. Empty: not known."""
+    """The visit it belongs to. It goes to the event log; models do not use it yet. Empty: not known."""
     request_id: _builtins.str
     """The request_id of the answer that led to it. Empty: none did."""
     position: _builtins.int
     """The rank of the item in that answer, from 1. Zero: not known."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When, from the year 2000 to a day from now. Missing: when the server got it."""
+        """When, from the year 2000 to a day from now; timestamp in tables. Missing: when the server got
+        it.
+        """
 
     def __init__(
         self,

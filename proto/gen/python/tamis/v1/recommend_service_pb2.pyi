@@ -47,10 +47,12 @@ class _CandidateSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Candi
     CANDIDATE_SOURCE_SEARCH: _CandidateSource.ValueType  # 8
     """Looks or reads like what was searched for."""
     CANDIDATE_SOURCE_CO_OCCURRENCE: _CandidateSource.ValueType  # 9
-    """Often met by those who met the same items as the user."""
+    """Often met by those who met the same items as the user. Its settings are retrieval.together and
+    together_weight.
+    """
 
 class CandidateSource(_CandidateSource, metaclass=_CandidateSourceEnumTypeWrapper):
-    """Where a candidate came from."""
+    """Where a candidate came from: the same words, in lower case, in traces and metrics."""
 
 CANDIDATE_SOURCE_UNSPECIFIED: CandidateSource.ValueType  # 0
 """Not known."""
@@ -71,7 +73,9 @@ CANDIDATE_SOURCE_CONTENT: CandidateSource.ValueType  # 7
 CANDIDATE_SOURCE_SEARCH: CandidateSource.ValueType  # 8
 """Looks or reads like what was searched for."""
 CANDIDATE_SOURCE_CO_OCCURRENCE: CandidateSource.ValueType  # 9
-"""Often met by those who met the same items as the user."""
+"""Often met by those who met the same items as the user. Its settings are retrieval.together and
+together_weight.
+"""
 Global___CandidateSource: _TypeAlias = CandidateSource  # noqa: Y015
 
 class _ReasonCode:
@@ -102,7 +106,7 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """Others took to it who took to the same items."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
-    """Why an item is shown, to be put into words by the caller."""
+    """Why an item is shown, to be put into words by the caller: one for each source."""
 
 REASON_CODE_UNSPECIFIED: ReasonCode.ValueType  # 0
 """No reason to give."""
@@ -135,15 +139,18 @@ class _DegradationLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degr
     DEGRADATION_LEVEL_UNSPECIFIED: _DegradationLevel.ValueType  # 0
     """Not said."""
     DEGRADATION_LEVEL_FULL: _DegradationLevel.ValueType  # 1
-    """Nothing failed."""
+    """Nothing failed. An unknown user's answer is full, too: what suits anybody."""
     DEGRADATION_LEVEL_FEWER_CANDIDATES: _DegradationLevel.ValueType  # 2
-    """A source of candidates failed."""
+    """A source of candidates failed, or fewer were ranked while answers are slow."""
     DEGRADATION_LEVEL_LIGHT_RANKER: _DegradationLevel.ValueType  # 3
     """A lighter ranker answered for the one wanted."""
     DEGRADATION_LEVEL_RETRIEVAL_ORDER: _DegradationLevel.ValueType  # 4
-    """Not ranked: in the order of retrieval."""
+    """Not ranked: in the order of retrieval. Of a search: by similarity alone."""
     DEGRADATION_LEVEL_POPULARITY: _DegradationLevel.ValueType  # 5
-    """Nothing was known of the user: popular items."""
+    """The user's events could not be read, or no query vector made of them: what is left is what the
+    bundle knows of the user, or else popular, fresh and trending items. RelatedItems then leaves
+    out only what the bundle knows to have been refused.
+    """
 
 class DegradationLevel(_DegradationLevel, metaclass=_DegradationLevelEnumTypeWrapper):
     """How far an answer is from the best the system can give; higher is worse."""
@@ -151,15 +158,18 @@ class DegradationLevel(_DegradationLevel, metaclass=_DegradationLevelEnumTypeWra
 DEGRADATION_LEVEL_UNSPECIFIED: DegradationLevel.ValueType  # 0
 """Not said."""
 DEGRADATION_LEVEL_FULL: DegradationLevel.ValueType  # 1
-"""Nothing failed."""
+"""Nothing failed. An unknown user's answer is full, too: what suits anybody."""
 DEGRADATION_LEVEL_FEWER_CANDIDATES: DegradationLevel.ValueType  # 2
-"""A source of candidates failed."""
+"""A source of candidates failed, or fewer were ranked while answers are slow."""
 DEGRADATION_LEVEL_LIGHT_RANKER: DegradationLevel.ValueType  # 3
 """A lighter ranker answered for the one wanted."""
 DEGRADATION_LEVEL_RETRIEVAL_ORDER: DegradationLevel.ValueType  # 4
-"""Not ranked: in the order of retrieval."""
+"""Not ranked: in the order of retrieval. Of a search: by similarity alone."""
 DEGRADATION_LEVEL_POPULARITY: DegradationLevel.ValueType  # 5
-"""Nothing was known of the user: popular items."""
+"""The user's events could not be read, or no query vector made of them: what is left is what the
+bundle knows of the user, or else popular, fresh and trending items. RelatedItems then leaves
+out only what the bundle knows to have been refused.
+"""
 Global___DegradationLevel: _TypeAlias = DegradationLevel  # noqa: Y015
 
 class _ShortfallReason:
@@ -175,7 +185,9 @@ class _ShortfallReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Short
     SHORTFALL_REASON_FEW_ELIGIBLE_ITEMS: _ShortfallReason.ValueType  # 2
     """They leave fewer than asked for."""
     SHORTFALL_REASON_ALL_SEEN: _ShortfallReason.ValueType  # 3
-    """They leave enough, but the user has met them."""
+    """They leave enough, but the user has met them; or, of RelatedItems and Search, no more were
+    looked for (settings retrieval.related, search.candidates).
+    """
     SHORTFALL_REASON_INCOMPLETE_RETRIEVAL: _ShortfallReason.ValueType  # 4
     """A source of candidates was late or failed."""
 
@@ -189,14 +201,18 @@ SHORTFALL_REASON_NO_ELIGIBLE_ITEMS: ShortfallReason.ValueType  # 1
 SHORTFALL_REASON_FEW_ELIGIBLE_ITEMS: ShortfallReason.ValueType  # 2
 """They leave fewer than asked for."""
 SHORTFALL_REASON_ALL_SEEN: ShortfallReason.ValueType  # 3
-"""They leave enough, but the user has met them."""
+"""They leave enough, but the user has met them; or, of RelatedItems and Search, no more were
+looked for (settings retrieval.related, search.candidates).
+"""
 SHORTFALL_REASON_INCOMPLETE_RETRIEVAL: ShortfallReason.ValueType  # 4
 """A source of candidates was late or failed."""
 Global___ShortfallReason: _TypeAlias = ShortfallReason  # noqa: Y015
 
 @_typing.final
 class Context(_message.Message):
-    """The circumstances of a request."""
+    """The circumstances of a request. All but the time are checked, but not used yet: kept for models
+    that learn from them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,16 +222,20 @@ class Context(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     surface: _builtins.str
-    """Where the answer is shown: home, cart, mail. Empty: not known."""
+    """Where the answer is shown: home, cart, mail. Empty: not known. Not used yet."""
     device: _builtins.str
-    """What it is shown on. Empty: not known."""
+    """What it is shown on. Empty: not known. Not used yet."""
     locale: _builtins.str
-    """BCP 47 language tag. Empty: not known."""
+    """BCP 47 language tag. Empty: not known. Not used yet."""
     region: _builtins.str
-    """ISO 3166 country or subdivision. Empty: not known."""
+    """ISO 3166 country or subdivision. Empty: not known. Not used yet."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """The time to answer for, instead of now: for tests and replays. Missing: now."""
+        """The time to answer for, instead of now: for tests and replays. It moves the hour and weekday
+        that the query encoder sees, how long ago the user's events are, and which of them still count
+        as met. Not moved are which events the store holds, what is available, popular, fresh or
+        trending. Missing: now.
+        """
 
     def __init__(
         self,
@@ -280,7 +300,9 @@ class ValueList(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
-        """They must be of the attribute's kind. Empty: no value. At most 1,000."""
+        """They must be of the attribute's kind. Empty: `in` matches no item, `not_in` matches all. At
+        most 1,000.
+        """
 
     def __init__(
         self,
@@ -377,9 +399,13 @@ class RecommendRequest(_message.Message):
     user_id: _builtins.str
     """Who they are for. Empty or unknown: a cold-start answer."""
     session_id: _builtins.str
-    """The visit. Empty: not known."""
+    """The visit. Empty: not known. Checked, but not used yet: kept for ranking by what happened
+    during a visit.
+    """
     page_size: _builtins.int
-    """How many items are wanted, 1 to 500. Zero: 20."""
+    """How many items are wanted, 1 to 500. Zero: 20. For more, ask again with the ids shown in
+    excluded_item_ids.
+    """
     trace: _builtins.bool
     """Whether to return counts and time per stage. Zero: not."""
     @_builtins.property
@@ -514,16 +540,19 @@ class RecommendedItem(_message.Message):
     rank: _builtins.int
     """Its place, from 1."""
     score: _builtins.float
-    """Higher is better. Of recommendations a probability, where they are ranked by a calibrated model;
-    of a search the cosine of similarity, or where taste counts too, the blend of both from 0 to 1.
+    """Higher is better, though re-ranking for diversity may put a lower one first. Recommendations: a
+    probability, where a calibrated model ranked (up to DEGRADATION_LEVEL_LIGHT_RANKER). Search:
+    the cosine of similarity, or where taste counts too, the blend of both from 0 to 1. Related
+    items, and recommendations in the order of retrieval: a sum of weight / (60 + place) over the
+    sources, which compares items of one answer and means nothing else.
     """
     @_builtins.property
     def sources(self) -> _containers.RepeatedScalarFieldContainer[Global___CandidateSource.ValueType]:
-        """Where it came from. Never empty."""
+        """Where it came from, in no particular order. Never empty."""
 
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___ReasonCode.ValueType]:
-        """Why it is shown, the strongest reason first. Never empty."""
+        """Why it is shown, in no particular order. Never empty."""
 
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _item_pb2.AttributeValue]:
@@ -657,7 +686,9 @@ class RecommendResponse(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Names this answer in logs and in events. Never empty."""
+    """Names this answer in logs and in events: x-request-id, or of a batch that, a hyphen and the
+    place from 0. Never empty.
+    """
     bundle_id: _builtins.str
     """The bundle that answered. Never empty."""
     shortfall_reason: Global___ShortfallReason.ValueType
@@ -704,7 +735,7 @@ class BatchRecommendRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendRequest]:
-        """1 to 1,000 requests. Empty: refused."""
+        """1 to 1,000 requests, 16 MiB in all. Empty: refused."""
 
     def __init__(
         self,
@@ -853,7 +884,9 @@ class RelatedItemsRequest(_message.Message):
     for all. Empty or unknown: for anybody.
     """
     page_size: _builtins.int
-    """How many items are wanted, 1 to 500. Zero: 20."""
+    """How many items are wanted, 1 to 500. Zero: 20. For more, ask again with the ids shown in
+    excluded_item_ids.
+    """
     trace: _builtins.bool
     """Whether to return counts and time per stage. Zero: not."""
     @_builtins.property
@@ -870,7 +903,7 @@ class RelatedItemsRequest(_message.Message):
 
     @_builtins.property
     def excluded_item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Items not to show. At most 10,000."""
+        """Items not to show. Ids that the catalogue does not know are ignored. At most 10,000."""
 
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -965,13 +998,19 @@ class SearchRequest(_message.Message):
     they are cut. Empty: a picture must be given.
     """
     image: _builtins.bytes
-    """A picture of it: JPEG, PNG, WebP, GIF, TIFF or BMP, at most 8 MiB. Empty: words must be given."""
+    """A picture of it, as bytes like NewItem.picture (Item.image is where one is): JPEG, PNG, WebP,
+    GIF, TIFF or BMP, at most 8 MiB and 50 megapixels. Empty: words must be given.
+    """
     user_id: _builtins.str
     """Who is looking: results are ranked by their taste too. Empty or unknown: by similarity alone."""
     session_id: _builtins.str
-    """The visit. Empty: not known."""
+    """The visit. Empty: not known. Checked, but not used yet: kept for ranking by what happened
+    during a visit.
+    """
     page_size: _builtins.int
-    """How many items are wanted, 1 to 500. Zero: 20."""
+    """How many items are wanted, 1 to 500. Zero: 20. For more, ask again with the ids shown in
+    excluded_item_ids.
+    """
     trace: _builtins.bool
     """Whether to return counts and time per stage. Zero: not."""
     @_builtins.property

@@ -27,6 +27,13 @@ if _version_not_supported:
 
 class RecommendServiceStub:
     """Answers what to show to a user.
+
+    Of every call of every service: a request is at most 16 MiB in all, whatever its fields may hold;
+    ids have at most 256 bytes of UTF-8, all printable. A call may name itself by the metadata key
+    x-request-id, 1 to 128 characters (else the server names it); the name comes back as a trailer of
+    that key, with errors, too. A server of several processes adds the trailer x-tamis-worker: "2/4"
+    is the second of four. Overload is RESOURCE_EXHAUSTED with a google.rpc.RetryInfo; too large a
+    message is RESOURCE_EXHAUSTED without details, and to send it again is no use.
     """
 
     def __init__(self, channel):
@@ -59,6 +66,13 @@ class RecommendServiceStub:
 
 class RecommendServiceServicer:
     """Answers what to show to a user.
+
+    Of every call of every service: a request is at most 16 MiB in all, whatever its fields may hold;
+    ids have at most 256 bytes of UTF-8, all printable. A call may name itself by the metadata key
+    x-request-id, 1 to 128 characters (else the server names it); the name comes back as a trailer of
+    that key, with errors, too. A server of several processes adds the trailer x-tamis-worker: "2/4"
+    is the second of four. Overload is RESOURCE_EXHAUSTED with a google.rpc.RetryInfo; too large a
+    message is RESOURCE_EXHAUSTED without details, and to send it again is no use.
     """
 
     def Recommend(self, request, context):
@@ -69,7 +83,8 @@ class RecommendServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecommend(self, request, context):
-        """Runs it for many users. One that fails does not fail the others.
+        """Runs it for many users. One that fails does not fail the others. Most stubs take at most 4 MiB
+        of an answer unless told otherwise: some 250 pages of 500 items without attributes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +138,13 @@ def add_RecommendServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RecommendService:
     """Answers what to show to a user.
+
+    Of every call of every service: a request is at most 16 MiB in all, whatever its fields may hold;
+    ids have at most 256 bytes of UTF-8, all printable. A call may name itself by the metadata key
+    x-request-id, 1 to 128 characters (else the server names it); the name comes back as a trailer of
+    that key, with errors, too. A server of several processes adds the trailer x-tamis-worker: "2/4"
+    is the second of four. Overload is RESOURCE_EXHAUSTED with a google.rpc.RetryInfo; too large a
+    message is RESOURCE_EXHAUSTED without details, and to send it again is no use.
     """
 
     @staticmethod
