@@ -28,7 +28,7 @@ from tamis_server.bundles.clip import Clip
 from tamis_server.bundles.loader import Bundle, Content
 from tamis_server.bundles.manifest import CLIP, CONTENT
 from tamis_server.domain.candidates import DegradationLevel, Source
-from tamis_server.domain.errors import BundleRejected
+from tamis_server.domain.errors import BundleRejected, installing
 from tamis_server.domain.ports import UserStateStore
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures, NoSearch, no_variant
 from tamis_server.funnel.funnel import Funnel, StageObserver, Step
@@ -260,7 +260,7 @@ def _encoder(content: Content | None, wanted: SearchSettings) -> ClipEncoder | s
     try:
         clip = Clip.load(content.clip, threads=wanted.threads)
     except ModuleNotFoundError as error:
-        reason = f"{error.name} is not installed here: pip install 'tamis[clip]'"
+        reason = f"{error.name} is not installed here: {installing('clip')}"
         log.warning("no search and no encoding of new items: %s", reason)
         return reason
     if clip.dim != content.spec.dim:

@@ -12,7 +12,7 @@ from tamis_server.adapters.scoring import ModelRanker
 from tamis_server.adapters.variants import RankerByVariant
 from tamis_server.bundles.loader import Bundle
 from tamis_server.bundles.manifest import MODELS
-from tamis_server.domain.errors import BundleRejected
+from tamis_server.domain.errors import BundleRejected, installing
 from tamis_server.domain.ports import Ranker
 from tamis_server.domain.scoring import ScoringModel
 from tamis_server.policies.experiment import CONTROL, Experiment
@@ -59,7 +59,7 @@ def _open(url: _Url, settings: RankingSettings) -> TritonModel:
         from tamis_server.adapters.remote.triton_endpoint import ModelName  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"setting ranking.url: {error.name} is not installed: pip install 'tamis[triton]'"
+            f"setting ranking.url: {error.name} is not installed: {installing('triton')}"
         ) from None
     model = ModelName(url.model, url.version)
     return TritonModel(url.addresses, model, calls=settings.calls)
@@ -119,7 +119,7 @@ def _onnx(bundle: Bundle, url: _Url, settings: RankingSettings) -> OnnxModel:
         return OnnxModel(url.model, files[-1], at_once=settings.calls)
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"setting ranking.url: {error.name} is not installed: pip install 'tamis[clip]'"
+            f"setting ranking.url: {error.name} is not installed: {installing('clip')}"
         ) from None
     except ValueError as error:
         raise BundleRejected(f"{where}/{files[-1].parent.name}/model.onnx", str(error)) from None

@@ -230,7 +230,7 @@ async def test_an_installation_that_can_not_encode_serves_the_rest_and_says_what
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not there
     async with running(depicted) as server, connected(server) as client:
-        assert "pip install 'tamis[clip]'" in (await refused(client)).message
+        assert "pip install -c constraints.txt -e '.[clip]'" in (await refused(client)).message
         await client.upsert_items([new_item("worded", "red dress")])
         answer = await client.recommend(user_id="user-3", page_size=100)
         assert any(pb.CANDIDATE_SOURCE_CONTENT in item.sources for item in answer.items)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tamis_server.bundles import manifest as fmt
 from tamis_server.bundles.directory import replacing
-from tamis_server.domain.errors import BundleRejected, DependencyFailed
+from tamis_server.domain.errors import BundleRejected, DependencyFailed, installing
 
 CURRENT = "current.json"
 _BUNDLE_ID = re.compile(r"[^./][^/]*")  # a directory's name, and of none that is hidden
@@ -34,7 +34,7 @@ class S3Bundles:
         try:
             import boto3  # noqa: PLC0415 an extra
         except ModuleNotFoundError:
-            raise BundleRejected(url, "needs boto3: pip install 'tamis[s3]'") from None
+            raise BundleRejected(url, f"needs boto3: {installing('s3')}") from None
         self.url = url.rstrip("/")
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")

@@ -19,6 +19,11 @@ class TamisError(Exception):
     category = FailureCategory.CONTRACT
 
 
+def installing(extra: str) -> str:
+    """How what an extra brings is installed: from a checkout, since no index has the package."""
+    return f"in the checkout, .venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
+
+
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
     """One thing wrong with one field of a request; ``field`` is its path as the caller wrote it."""
