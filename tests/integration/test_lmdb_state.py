@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,6 +19,8 @@ from tamis_server.adapters.embedded import lmdb_items
 from tamis_server.bundles.ids import item_keys
 
 DAY = 86_400.0
+PAIR = ("ada", "adam")
+STATE_PAGE = Path(__file__).resolve().parents[2] / "docs" / "state.md"
 
 
 @pytest.fixture
@@ -60,6 +65,20 @@ async def test_event_ids_go_after_two_windows_and_users_after_their_time(
     await opener.close()
     assert set(keys_of(state, "users")) == left
     assert len(keys_of(state, "expiry")) == len(left)
+
+
+async def test_a_user_is_forgotten_as_the_docs_say_while_the_store_is_open(state: Path) -> None:
+    opener = Opener(url=f"lmdb://{state}")
+    users, now = opener().users, time.time()
+    events = [event(n, f"item-{n}", time=now, user=user) for n in range(600) for user in PAIR]
+    await users.record(columns(*events))
+    (code,) = re.findall(r"```python\n(.*?)```", STATE_PAGE.read_text(), re.DOTALL)
+    code = code.replace('"tamis-state"', repr(str(state))).replace('"USER"', repr("ada"))
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not (await users.read("ada", now)).keys.size
+    assert (await users.read("adam", now)).keys.size
+    await opener.close()
+    assert {key.partition(b"\0")[0] for key in keys_of(state, "users")} == {b"adam"}
 
 
 async def test_filters_of_a_time_that_is_over_go_when_their_user_comes_again(
