@@ -321,6 +321,32 @@ async def test_work_ends_when_the_caller_has_gone(shop: Bench) -> None:
         await ended.wait()
 
 
+async def test_a_call_that_ends_in_the_handler_is_counted_by_what_its_caller_sees(
+    shop: Bench,
+) -> None:
+    started, codes = asyncio.Event(), asyncio.Queue[str]()
+
+    async def wait(ctx: RequestContext) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    def observe(method: str, code: str, seconds: float) -> None:
+        codes.put_nowait(code)
+
+    async with (
+        edge(shop, doing(shop, wait), observe=observe) as target,
+        AsyncTamisClient(target) as client,
+    ):
+        with pytest.raises(DeadlineExceeded):
+            await client.recommend(timeout_s=0.3)
+        assert await codes.get() == "DEADLINE_EXCEEDED"
+        started.clear()
+        call = asyncio.ensure_future(client.recommend(timeout_s=60.0))
+        await started.wait()
+        call.cancel()
+        assert await codes.get() == "CANCELLED"
+
+
 @pytest.mark.parametrize("given", ["", "x" * 129])
 async def test_a_request_without_a_usable_id_gets_one(shop: Bench, given: str) -> None:
     async with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -27,6 +28,8 @@ _ASKING = "/tamis.v1.RecommendService/"
 _CODES = {value: name for name, value in code_pb2.Code.items()}  # Code.Name() takes a microsecond
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("tamis.access")
+
+_NEAR_S = 0.01  # to a deadline that passes at the caller first
 
 Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
 
@@ -121,6 +124,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 response = await handle(request, context)
                 code = code_pb2.OK
                 return response
+            except asyncio.CancelledError:
+                if call.deadline.remaining() < _NEAR_S:  # looks here like a caller who hangs up
+                    code = code_pb2.DEADLINE_EXCEEDED
+                raise
             except Exception as error:
                 status = refusal(error, call.request_id)
                 code = status.code
