@@ -27,13 +27,14 @@ _LOGGED = {
 }
 # decides the order of events at the same time: the same events make the same file
 _ORDER = ("timestamp", "user_id", "item_id", "event_type", "event_id")
+_IDENTITY = ("user_id", "event_id")  # as the server counts: ids are unique among a user's events
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
     """What ``ingest`` read and wrote. Counts are events, but for ``files``.
 
-    events: taken from the logs; duplicates: left out, their id was there before; outside: left
+    events: taken from the logs; duplicates: left out, their user had that id before; outside: left
     out, before ``since`` or after ``until``; known: were in the input; unknown_items: of what was
     written, of items that its item table has not; kinds: taken from the logs, by event type;
     unfinished: journals beside the files, which a server still writes or will finish."""
@@ -58,8 +59,8 @@ def ingest(
     """Write the data set ``source`` with the events of ``logs`` to ``out``, all or nothing.
 
     Without a ``source`` the items are those that events name. ``since`` (inclusive) and ``until``
-    (exclusive) bound the time of logged events; without an offset they are UTC. An event id
-    counts once: that of ``source`` before those of the logs, and of these the first received.
+    (exclusive) bound the time of logged events; without an offset they are UTC. An event id of a
+    user counts once: that of ``source`` before those of the logs, and of these the first received.
     What other files ``source`` holds are copied. Raises DatasetRejected, SegmentRejected.
     """
     if source is not None and source.resolve() in out.resolve().parents:
@@ -70,9 +71,9 @@ def ingest(
     logged = _within(logged, since, until)
     outside = given - logged.height
     known, items = _known(source), _items(source, logged)
-    fresh = logged.unique("event_id", keep="first", maintain_order=True)
+    fresh = logged.unique(_IDENTITY, keep="first", maintain_order=True)
     if "event_id" in known.columns:
-        fresh = fresh.join(known.select("event_id").drop_nulls(), on="event_id", how="anti")
+        fresh = fresh.join(known.select(_IDENTITY).drop_nulls(), on=_IDENTITY, how="anti")
     merged = pl.concat([known, fresh], how="diagonal").sort(
         *_ORDER, nulls_last=True, maintain_order=True
     )

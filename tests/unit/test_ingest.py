@@ -35,8 +35,9 @@ def happened(
     item_id: str = "hat",
     kind: EventKind = EventKind.CLICK,
     at: float = 0,
+    user_id: str = "new",
 ) -> Received:
-    event = Event(event_id, "new", item_id, kind, time, "visit", "answer", 2)
+    event = Event(event_id, user_id, item_id, kind, time, "visit", "answer", 2)
     return Received(columns(event), at or time)
 
 
@@ -122,6 +123,21 @@ def test_what_was_ingested_before_is_not_taken_again(
     assert (result.events, result.duplicates, result.known) == (1, 4, 5)
     assert written(tmp_path / "next").height == 6
     assert not list(tmp_path.glob(".next*"))
+
+
+def test_an_event_id_that_two_users_have_is_two_events(
+    log: Path, source: Path, tmp_path: Path
+) -> None:
+    segment(log, 3, happened("a", 50, user_id="other"))
+    result = ingest([log], tmp_path / "next", source)
+    same = written(tmp_path / "next").filter(pl.col("event_id") == "a")
+    assert same["user_id"].to_list() == ["new", "other"]
+    assert (result.events, result.duplicates) == (4, 1)
+    segment(log, 4, happened("b", 60, user_id="other"))
+    result = ingest([log], tmp_path / "next", tmp_path / "next")
+    same = written(tmp_path / "next").filter(pl.col("event_id") == "b")
+    assert same["user_id"].to_list() == ["new", "other"]
+    assert (result.events, result.duplicates) == (1, 5)
 
 
 def test_the_same_events_make_the_same_file_however_they_were_spread(
