@@ -277,7 +277,7 @@ def ingest(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Add what servers logged to a data set, for retraining; each event id of a user counts once."""
+    """Add what servers logged to a data set, for retraining; each event id of a user once."""
     result = _of_the_training_extra("ingest").ingest(logs, out, source, since, until)
     if as_json:
         typer.echo(json.dumps(asdict(result)))

@@ -288,7 +288,7 @@ def seconds(frame: pl.DataFrame, table: str, name: str) -> pl.Expr:
     Raises DatasetRejected for other types.
     """
     column, kind = pl.col(name), frame.schema[name]
-    if kind.is_numeric():
+    if kind.is_numeric() or kind == pl.Null:
         return column.cast(pl.Float64)
     if kind == pl.String:
         column, kind = iso_time(column), pl.Datetime("us")

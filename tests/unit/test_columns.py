@@ -65,6 +65,40 @@ def test_a_late_value_of_the_wrong_type_is_found(tmp_path: Path) -> None:
         read_dataset("own", tmp_path)
 
 
+MILLISECONDS = 1_767_261_600_000
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "wrong", "hint"),
+    [
+        ("timestamp", 1_767_261_600, MILLISECONDS, "; are these milliseconds?"),
+        ("created_at", 1_767_261_600.5, float(MILLISECONDS), "; are these milliseconds?"),
+        ("received_at", 0, MILLISECONDS * 1_000, "; are these microseconds?"),
+        ("timestamp", None, MILLISECONDS * 1_000_000, "; are these nanoseconds?"),
+        ("timestamp", 4_102_444_800, -1, "; a number is seconds"),
+        ("timestamp", float("nan"), float("inf"), "; a number is seconds"),
+        ("created_at", "1862-05-01", "9999-12-31", "a time is from 0001-01-01 to 2100-01-01"),
+        ("timestamp", "1970-01-01", "1969-12-31T23:59:59Z", "from 1970-01-01 to 2100-01-01"),
+        ("timestamp", datetime(2026, 1, 1), datetime(5000, 1, 1), "to 2100-01-01"),  # noqa: DTZ001
+    ],
+)
+def test_a_time_that_can_not_be_meant_is_named_with_its_row(
+    name: str, good: Any, wrong: Any, hint: str
+) -> None:
+    checked(pl.DataFrame({name: pl.Series([good, good, None], strict=False)}), PATH)
+    frame = pl.DataFrame({name: pl.Series([good, good, None, wrong], strict=False)})
+    with pytest.raises(DatasetRejected, match=rf"items\.csv, column {name}, row 4: ") as caught:
+        checked(frame, PATH)
+    assert hint in str(caught.value)
+
+
+def test_a_column_of_times_that_are_all_missing_is_no_reason_to_stop(tmp_path: Path) -> None:
+    pl.DataFrame({"item_id": ["a"], "created_at": [None]}).write_parquet(tmp_path / "items.parquet")
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\n")
+    data = read_dataset("own", tmp_path)
+    assert data.items.column("created_at").to_pylist() == [None]
+
+
 def test_times_of_several_forms_in_one_column_are_all_read() -> None:
     same = ["2026-01-01T10:00", "2026-01-01 10:00:00", "2026-01-01T12:00:00.0+0200",
             "2026-01-01T10:00:00Z", " 2026-01-01T12:00+02:00"]  # fmt: skip

@@ -103,6 +103,7 @@ def test_a_missing_number_stops_nothing(small: Path) -> None:
     [
         ("ratings.csv", "4.5", "good", "column rating, row 1: 'good' (String); is to be a number"),
         ("ratings.csv", ",101", ",now", "column timestamp, row 2: 'now'"),
+        ("ratings.csv", ",101", ",964982703000", "column timestamp, row 2: 964982703000"),
         ("ratings.csv", "1,2,", "me,2,", "column userId, row 2: 'me'"),
         ("movies.csv", "2,C", "2.5,C", "column movieId, row 2: '2.5' (String); is to be a whole"),
     ],

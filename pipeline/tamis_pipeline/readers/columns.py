@@ -7,11 +7,12 @@ value of another type is: all others of its column would change their meaning wi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from tamis_pipeline.dataset import DatasetRejected, iso_time
+from tamis_pipeline.dataset import DatasetRejected, iso_time, seconds
 
 # what a column of a published file holds
 TEXT, WHOLE, NUMBER = pl.String, pl.Int64, pl.Float64
@@ -22,7 +23,17 @@ _WHAT: Mapping[type[pl.DataType], str] = {
 
 _IDS = ("item_id", "user_id")
 _TEXTS = ("title", "text", "image", "event_type", "event_id", "session_id", "request_id")
-_TIMES = ("timestamp", "created_at", "received_at")
+# the first moment each may be: works may be older than Unix, what people did with them is not
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = {
+    "timestamp": _EPOCH,
+    "received_at": _EPOCH,
+    "created_at": datetime(1, 1, 1, tzinfo=UTC),
+}
+# the last: milliseconds since 1970 taken for seconds are later from 17 February 1970 on. Not the
+# present: whether a data set can be read must not change with the day
+_LAST = datetime(2100, 1, 1, tzinfo=UTC)
+_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 _NUMBERS = ("value", "position")
 # of the texts in a column of a csv file so many are numbers: then it is one of numbers
 _MOSTLY = 0.9
@@ -47,6 +58,8 @@ def converted(
             numbers = column.cast(kind, strict=False)
             _refuse(texts[name], path, _WHAT[kind], _filled(column) & numbers.is_null())
             texts = texts.with_columns(numbers)
+            if name in _TIMES:
+                _possible(numbers, path)
     return texts
 
 
@@ -80,6 +93,21 @@ def _time(column: pl.Series, path: Path) -> None:
         _refuse(column, path, what, _filled(texts) & ~known)
     elif not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
         _refuse(column, path, what, column.is_not_null())
+    _possible(column, path)
+
+
+def _possible(column: pl.Series, path: Path) -> None:
+    """Raises DatasetRejected for the first time that can't be meant; NaN is a missing one."""
+    frame, earliest = column.to_frame(), _TIMES[column.name]
+    times = frame.select(seconds(frame, str(path), column.name)).to_series()
+    first, last = earliest.timestamp(), _LAST.timestamp()
+    wrong = ~times.is_between(first, last) & times.is_not_nan()
+    outside = times.filter(wrong)
+    if not outside.is_empty():
+        meant = [unit for unit, each in _UNITS.items() if first <= outside[0] / each <= last]
+        hint = f"; are these {meant[0]}?" if meant else ""
+        what = f"a time is from {earliest.date()} to {_LAST.date()}; a number is seconds"
+        _refuse(column, path, what + hint, wrong)
 
 
 def _number(column: pl.Series, path: Path) -> None:
