@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib import import_module
@@ -17,6 +15,7 @@ import typer
 from rich.console import Console
 
 from tamis_pipeline.clip import cli as clip
+from tamis_pipeline.disk import telling
 from tamis_pipeline.embedding.cli import embed
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.scoring.cli import MOMENTS, score
@@ -71,7 +70,7 @@ def build(
     progress = Progress(Console(stderr=True))
     if source is None and manifest is None:
         raise typer.BadParameter("--input or --from-manifest must be given")
-    with _disk():
+    with telling():
         if manifest is not None:
             again = _of_the_training_extra("run").read_run(manifest)
             built = pipeline.rebuild(again, out, progress, source, work)
@@ -105,7 +104,7 @@ def finetune(
     becomes; measured beside the bundle itself."""
     tuning = _of_the_training_extra("finetuning")
     settings = None if config is None else _settings(config, None)
-    with _disk():
+    with telling():
         tuned = tuning.finetune(bundle, source, out, Progress(Console(stderr=True)), settings, work)
     typer.echo(tuned.bundle_id)
 
@@ -237,20 +236,9 @@ def show_config(config: Config = "default") -> None:
 def _up_to(stage: str, source: Path, work: Path, settings: PipelineConfig, name: str) -> Any:
     pipeline, workspace = _of_the_training_extra("build"), _of_the_training_extra("workspace")
     progress = Progress(Console(stderr=True))
-    with _disk(), workspace.open_workspace(work, progress) as opened:
+    with telling(), workspace.open_workspace(work, progress) as opened:
         graph = pipeline.Pipeline(settings, source, name, opened, progress)
         return getattr(graph, stage).value
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """A disk that is full or can't be written is no fault of the program: one line, status 1."""
-    try:
-        yield
-    except OSError as error:
-        message = f"tamis: {error}; what was there before has not been touched"
-        Console(stderr=True).print(message, markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 def _settings(config: str, seed: int | None) -> PipelineConfig:

@@ -3,7 +3,9 @@ read is reported and never stops a run."""
 
 from __future__ import annotations
 
+import errno
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -18,6 +20,7 @@ from rich.console import Console
 from support.clips import write_random_clip
 from tamis_pipeline.content import Content
 from tamis_pipeline.dataset import DatasetRejected
+from tamis_pipeline.embedding.cache import VectorCache
 from tamis_pipeline.embedding.embed import EmbedConfig, EmbedReport, documents, embed
 from tamis_pipeline.embedding.work import InProcess
 from tamis_pipeline.encoders.port import EncoderRejected, Float32, open_encoder
@@ -182,6 +185,49 @@ def test_a_projection_wider_than_the_vectors_is_refused_and_leaves_what_was_ther
 def test_a_cache_that_is_something_else_is_refused(root: Path, encoder: Counting) -> None:
     (root.parent / "cache").write_text("not a database " * 100)
     with pytest.raises(DatasetRejected, match="delete it to encode all again"):
+        run(root, encoder)
+
+
+def test_a_cache_that_is_damaged_may_be_deleted(root: Path, encoder: Counting) -> None:
+    run(root, encoder)
+    cache = root.parent / "cache"
+    with cache.open("r+b") as file:
+        file.seek(4096)  # the page behind the first
+        file.write(b"\xff" * (cache.stat().st_size - 4096))
+    with pytest.raises(DatasetRejected, match=r"malformed; delete it to encode all again"):
+        run(root, encoder)
+
+
+def test_a_full_disk_is_said_as_it_is_and_keeps_what_was_encoded(
+    root: Path, encoder: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def small(path: Path, timeout: float) -> sqlite3.Connection:
+        connection = connect(path, timeout=timeout)
+        connection.execute("PRAGMA max_page_count = 4")
+        return connection
+
+    many = pl.DataFrame({"item_id": map(str, range(99)), "title": map(str, range(99))})
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(OSError, match="full") as caught:
+        run(root, encoder, many)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(root.parent / "cache")
+    monkeypatch.undo()
+    encoded = len(encoder.seen)
+    assert 2 < encoded < 99
+    report = run(root, encoder, many)
+    assert report.encoded_texts == 99 - (encoded - 2), "but the batch that found no room"
+
+
+def test_a_cache_that_another_run_has_open_is_said_to_be_locked(
+    root: Path, encoder: Counting
+) -> None:
+    with (
+        VectorCache.open(root.parent / "cache"),
+        pytest.raises(DatasetRejected, match=r"cache: database is locked$"),
+    ):
         run(root, encoder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from tamis_pipeline.dataset import DatasetRejected
 
 Float32 = npt.NDArray[np.float32]
 _MOST_ASKED = 500  # below what SQLite takes of parameters in one statement
+_BROKEN = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
 class VectorCache:
@@ -25,7 +28,8 @@ class VectorCache:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[VectorCache]:
-        """Raises DatasetRejected where ``path`` is no such file or another run has it open."""
+        """Raises DatasetRejected where ``path`` is no such file or another run has it open, OSError
+        where the disk is full or fails: what was put before stays."""
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=0)
         try:
@@ -36,7 +40,11 @@ class VectorCache:
             connection.commit()
             yield cls(connection)
         except sqlite3.DatabaseError as error:
-            raise DatasetRejected(f"{path}: {error}; delete it to encode all again") from None
+            code = error.sqlite_errorcode & 0xFF  # above it: which of its kind
+            if code in _DISK:
+                raise OSError(_DISK[code], str(error), str(path)) from None
+            advice = "; delete it to encode all again" if code in _BROKEN else ""
+            raise DatasetRejected(f"{path}: {error}{advice}") from None
         finally:
             connection.close()
 

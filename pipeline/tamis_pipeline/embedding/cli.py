@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tamis_pipeline.disk import telling
 from tamis_pipeline.engines import EngineName, EngineOption, Workers
 from tamis_pipeline.extras import module_of
 from tamis_pipeline.progress import Progress
@@ -59,15 +60,11 @@ def embed(
         run = module_of("embedding.sharded").Sharded(
             engine.open(workers), encoder, providers, batch, shards, directory
         )
-    report = embedding.embed(
-        given,
-        opened,
-        run,
-        config,
-        out,
-        cache or out.absolute().with_name(f".{out.name}.cache"),
-        Progress(Console(stderr=True)),
-    )
+    kept = cache or out.absolute().with_name(f".{out.name}.cache")
+    with telling():
+        report = embedding.embed(
+            given, opened, run, config, out, kept, Progress(Console(stderr=True))
+        )
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))
         return

@@ -105,7 +105,7 @@ def embed(
 ) -> EmbedReport:
     """Write content vectors and towers to ``out``; a run that was stopped goes on from ``cache``.
 
-    Raises DatasetRejected for a cache that can't be used.
+    Raises DatasetRejected for a cache that can't be used, OSError for a disk that is full.
     """
     if config.text_weight + config.image_weight <= 0:
         raise DatasetRejected("weights of text and picture are both 0: one of them must be more")
