@@ -128,9 +128,11 @@ def with_users(bundle: Path, users: pa.Table, out: Path) -> None:
 
 
 def _link(path: Path, copy: Path) -> None:
+    """A second name for ``path``; a second file where the file system has no hard links, or
+    ``copy`` is on another one."""
     try:
         os.link(path, copy)
-    except OSError:  # on another file system
+    except OSError:
         shutil.copyfile(path, copy)
 
 
@@ -225,7 +227,8 @@ def _fill_optional(directory: Path, parts: BundleParts, spec: fmt.IndexSpec, pai
 
 
 def _fill_models(directory: Path, parts: BundleParts, pairing: str) -> None:
-    """The model repository. The towers of CLIP are in it by a second name, not a second time."""
+    """The model repository. The towers of CLIP are in it by a second name, not a second time, where
+    the file system allows it."""
     dense = np.concatenate([parts.item_dense, parts.vectors], axis=1)
     models = {
         path: knowing_items(model, parts.item_fields, dense, pairing)
@@ -241,7 +244,7 @@ def _fill_models(directory: Path, parts: BundleParts, pairing: str) -> None:
         path = directory / fmt.MODELS / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if name in towers:
-            os.link(directory / towers[name], path)
+            _link(directory / towers[name], path)
         else:
             path.write_bytes(content)
 

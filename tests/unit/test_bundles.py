@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,6 +83,17 @@ def test_a_whole_bundle_loads_with_its_declared_shapes(whole: Path) -> None:
         for file in ("1/model.onnx", "config.pbtxt", "configs/cpu.pbtxt")
     }
     assert {*verify(whole).files} == {*fmt.FILES, *OPTIONAL, *repository}
+
+
+def test_a_file_system_without_hard_links_gets_the_same_bundle(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    manifest = write_bundle(full_parts(tmp_path / "clip"), tmp_path / "bundle")
+    assert manifest.bundle_id == verify(whole).bundle_id == verify(tmp_path / "bundle").bundle_id
 
 
 def test_a_bundle_may_have_no_more_than_it_must(tmp_path: Path) -> None:
