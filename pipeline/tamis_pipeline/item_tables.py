@@ -1,7 +1,8 @@
 """Puts a bundle's items into a ranking model, so that it is told rows in place of features.
 
 Four bytes a candidate travel then, rather than hundreds; and the model fits this bundle alone, so
-its answers say which (``PAIRING``).
+its answers say which (``PAIRING``). A catalogue too large for an ONNX file stays out of the model,
+which is told features then, as the contract has it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from tamis_server.bundles.ranking_contract import BY_ROW, PAIRING, PROBABILITIES
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 _ROWS = {"item": "rows", "history": "history_rows"}
+# a protobuf message ends at 2 GiB; the last of it is for what is said about the tables
+_LARGEST = 2**31 - 2**20
 
 
 def knowing_items(model: bytes, item_fields: Int32, item_dense: Float32, pairing_id: str) -> bytes:
-    """``model`` with the tables it needs; one that is no ranking model comes back as it is.
+    """``model`` with the tables it needs; one that is no ranking model, or that they don't fit in,
+    comes back as it is.
 
     item_fields int32[items, fields]; item_dense float32[items, dense + dim], vectors included.
     """
@@ -47,11 +51,14 @@ def knowing_items(model: bytes, item_fields: Int32, item_dense: Float32, pairing
         "first_row": np.array(0, np.int32),
         "last_row": np.array(item_fields.shape[0] - 1, np.int32),
         "table_of_fields": item_fields,
-        "table_of_dense": np.ascontiguousarray(item_dense, np.float32),
+        "table_of_dense": item_dense,
     }
     used = {name for node in nodes for name in node.input}
-    for name in (name for name in constants if name in used):
-        graph.initializer.append(numpy_helper.from_array(constants[name], name))
+    needed = {name: array for name, array in constants.items() if name in used}
+    if len(model) + sum(array.nbytes for array in needed.values()) > _LARGEST:
+        return model
+    for name, array in needed.items():
+        graph.initializer.append(numpy_helper.from_array(array, name))
     own = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *own])  # in the order of computation

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pytest
 
 from support.engines import AS_OF, SPARE, Recorder, request
 from support.triton import require_triton
+from tamis_pipeline import item_tables
 from tamis_pipeline.bundle import write_bundle
 from tamis_pipeline.rankers import export, training
 from tamis_pipeline.rankers.exposures import Exposures, ItemTables
@@ -70,8 +73,27 @@ async def test_a_transformer_in_process_ranks_as_it_was_trained_to(tmp_path: Pat
     np.testing.assert_allclose(slate.candidates.scores, expected, atol=1e-4)
 
 
-async def test_a_transformer_on_triton_ranks_as_it_does_in_process(tmp_path: Path) -> None:
+async def test_one_that_has_no_room_for_the_items_is_told_their_features_and_ranks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, _, _ = shop(tmp_path / "b")
+    knowing = await answered(bundle, tmp_path / "state", "onnx://transformer")
+    monkeypatch.setattr(item_tables, "_LARGEST", 0)
+    bundle, _, _ = shop(tmp_path / "without")
+    graph = onnx.load(bundle.directory / "models/transformer/1/model.onnx").graph
+    assert {"item_dense", "history_dense"} <= {each.name for each in graph.input}
+    told = await answered(bundle, tmp_path / "state", "onnx://transformer")
+    np.testing.assert_array_equal(told.candidates.rows, knowing.candidates.rows)
+    np.testing.assert_allclose(told.candidates.scores, knowing.candidates.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("room", [True, False], ids=["with the items", "without the items"])
+async def test_a_transformer_on_triton_ranks_as_it_does_in_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
     require_triton()
+    if not room:
+        monkeypatch.setattr(item_tables, "_LARGEST", 0)
     bundle, _, _ = shop(tmp_path / "b")
     local = await answered(bundle, tmp_path / "state", "onnx://transformer")
     with TritonServer(bundle.directory / "models") as server:
