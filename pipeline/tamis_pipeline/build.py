@@ -40,6 +40,7 @@ from tamis_pipeline.embedding import work as encoding
 from tamis_pipeline.embedding.work import InProcess
 from tamis_pipeline.encoders.port import open_encoder
 from tamis_pipeline.evaluation import report
+from tamis_pipeline.evaluation.protocols import some_questions
 from tamis_pipeline.evaluation.report import Serving
 from tamis_pipeline.histories import known_users
 from tamis_pipeline.leakage import require_no_leak
@@ -227,6 +228,8 @@ class Pipeline:
 
     @cached_property
     def evaluate(self) -> Kept[dict[str, Any]]:
+        """Raises DatasetRejected, before anything is trained, where nobody can be asked."""
+        some_questions(self.read.value.parts)
         prepared, towers, ranker, draft = self.read, self.retrieval, self.ranker, self.index
         serving, together = self.serving, self.neighbours
         config, data = self.config, self.read.value.data
@@ -255,7 +258,7 @@ class Pipeline:
     def seal(self, out: Path) -> Manifest:
         """Put the bundle and its run.json to ``out``, replacing what was there only once all is on
         disk."""
-        draft, measured = self.index, self.evaluate
+        measured, draft = self.evaluate, self.index
         seen, drifted = self.statistics.value, self._drift(self.before(out))
 
         def run(manifest: Manifest) -> dict[str, str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from tamis_pipeline import build as pipeline
 from tamis_pipeline import towers, twotower
 from tamis_pipeline.config import PipelineConfig, RankingConfig, RetrievalConfig
+from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.evaluation.protocols import questions
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.rankers import training
@@ -101,6 +102,17 @@ def test_the_bundle_loads_and_reports_the_funnel_beside_its_baselines(built: Pat
     assert "| whole funnel |" in (built / "report.md").read_text()
     assert bundle.manifest.seed == 3
     assert [path.name for path in built.parent.iterdir()] == ["tiny"], "no work left behind"
+
+
+def test_a_data_set_without_anybody_to_ask_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "items.csv").write_text("item_id\na\nb\n")
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\n")
+    log = StringIO()
+    with pytest.raises(DatasetRejected, match="nobody can be asked"):
+        pipeline.build(CONFIG, tmp_path, tmp_path / "b", "tiny", Progress(Console(file=log)))
+    assert "retrieval" not in log.getvalue()
 
 
 def test_models_know_of_users_what_several_have_in_common(built: Path) -> None:

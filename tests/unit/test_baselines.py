@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from io import StringIO
+from pathlib import Path
+
 import numpy as np
 import pytest
+from rich.console import Console
 
-from tamis_pipeline.dataset import HeldOut, Interactions
-from tamis_pipeline.evaluation import given
+from tamis_pipeline.config import PipelineConfig
+from tamis_pipeline.dataset import DatasetRejected, HeldOut, Interactions
+from tamis_pipeline.evaluation import given, report
 from tamis_pipeline.evaluation.baselines import BASELINES, Baseline, fitted
 from tamis_pipeline.evaluation.choosing import Scorer, lists
 from tamis_pipeline.evaluation.protocols import Question, questions
 from tamis_pipeline.evaluation.segments import segments, within
+from tamis_pipeline.progress import Progress
 from tamis_pipeline.split import Split, split
 from tamis_server.domain.context import EventKind
 
@@ -93,3 +99,10 @@ def test_segments_part_users_by_what_is_known_and_items_by_whether_they_were_met
     assert found["cold items"].users.tolist() == [False, True, True]
     assert [rows.tolist() for rows in within(asked, found["cold items"])] == [[2], [2]]
     assert [rows.tolist() for rows in within(asked, found["items met in training"])] == [[1], [1]]
+
+
+def test_without_anybody_to_ask_baselines_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id\na\nb\n")
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\n")
+    with pytest.raises(DatasetRejected, match="nobody can be asked"):
+        report.compare(tmp_path, PipelineConfig(), Progress(Console(file=StringIO())))

@@ -20,6 +20,7 @@ from tamis_pipeline.evaluation.protocols import (
     left_out,
     newcomers,
     questions,
+    some_questions,
 )
 from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.split import HOW, Split, split
@@ -41,6 +42,14 @@ def shop() -> Interactions:
     rng = np.random.default_rng(0)
     rows = [(int(rng.integers(20)), int(rng.integers(30)), float(time)) for time in range(400)]
     return events(*rows)
+
+
+def test_where_nobody_can_be_asked_it_is_said_why() -> None:
+    known, later = events((0, 0, 1.0), (1, 0, 2.0)), events((0, 0, 3.0), (2, 1, 4.0), (3, 1, 5.0))
+    with pytest.raises(DatasetRejected, match=r"of its 3 users 2 have no past, 1 took to nothing"):
+        some_questions(Split(known, known, later, known))
+    asked = events((1, 1, 3.0))
+    assert [each.user for each in some_questions(Split(known, known, asked, known))] == [1]
 
 
 @pytest.mark.parametrize("how", [how for how in HOW if how != "given"])

@@ -109,7 +109,7 @@ def ranker(report: Mapping[str, Any]) -> str:
     found = report["ranker"]
     heads = {name: each for name, each in found.items() if isinstance(each, Mapping)}
     columns = ("AUC", "GAUC", "logloss", "ECE")
-    rows = [[name, *(f"{each[metric]:.4f}" for metric in columns)] for name, each in heads.items()]
+    rows = [[name, *(_number(each[metric]) for metric in columns)] for name, each in heads.items()]
     return "## Ranker\n\n" + table(["", *columns], rows)
 
 
@@ -126,6 +126,10 @@ def precision(report: Mapping[str, Any]) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _with_interval(means: Mapping[str, float], bounds: Mapping[str, Any], metric: str) -> str:

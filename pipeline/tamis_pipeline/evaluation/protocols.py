@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tamis_pipeline.dataset import HeldOut
+from tamis_pipeline.dataset import DatasetRejected, HeldOut
 from tamis_pipeline.split import Split, by_user
 from tamis_server.bundles.features import is_positive
 
@@ -38,6 +38,20 @@ class Question:
 def questions(split: Split) -> list[Question]:
     """Users of whom something is known, with a held-out positive that they had not met before."""
     return [question for question in _all(split) if question.history.shape[0]]
+
+
+def some_questions(split: Split) -> list[Question]:
+    """``questions``. Raises DatasetRejected where there is none."""
+    found = questions(split)
+    if not found:
+        why, users = left_out(split), np.unique(split.test.users).shape[0]
+        raise DatasetRejected(
+            "split: nobody can be asked: the test part has no user with a past who took to "
+            f"something new (of its {users} users {why['no past']} have no past, "
+            f"{why['nothing new']} took to nothing new); more data, a larger split.test or "
+            "another split.how may leave some"
+        )
+    return found
 
 
 def newcomers(split: Split) -> list[Question]:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis_pipeline.config import PipelineConfig
-from tamis_pipeline.dataset import DatasetRejected, HeldOut
+from tamis_pipeline.dataset import HeldOut
 from tamis_pipeline.evaluation import given, judgement, retrieval
 from tamis_pipeline.evaluation.baselines import BASELINES, fitted
 from tamis_pipeline.evaluation.choosing import Scorer, lists
 from tamis_pipeline.evaluation.funnel import Answers, Client
 from tamis_pipeline.evaluation.judgement import PAGE, Method, Yardstick
-from tamis_pipeline.evaluation.protocols import Question, left_out, newcomers, questions
+from tamis_pipeline.evaluation.protocols import Question, left_out, newcomers, some_questions
 from tamis_pipeline.evaluation.segments import segments, within
 from tamis_pipeline.preparation import Prepared, prepare
 from tamis_pipeline.progress import Progress
@@ -64,9 +64,7 @@ def measure(
     serving: is asked the same, and what it answers is measured in the same way.
     """
     data, parts = prepared.data, prepared.parts
-    asked = questions(parts)
-    if not asked:
-        raise DatasetRejected(f"split: nobody of the test part can be asked: {left_out(parts)}")
+    asked = some_questions(parts)
     everybody = [*asked, *newcomers(parts)]
     available = _available(prepared)
     item_ids = data.items.column("item_id").to_pylist()
@@ -137,9 +135,9 @@ def measure(
 
 def compare(source: Path, config: PipelineConfig, progress: Progress) -> dict[str, Any]:
     """The baselines alone, on the split that ``config`` says: nothing is trained but them. Raises
-    DatasetRejected."""
+    DatasetRejected, too where nobody can be asked."""
     prepared = prepare(source, config)
-    asked = questions(prepared.parts)
+    asked = some_questions(prepared.parts)
     available = _available(prepared)
     scorers, chosen = _baselines(prepared, available, config, progress)
     methods = {name: _ranked(each, asked, available) for name, each in scorers.items()}

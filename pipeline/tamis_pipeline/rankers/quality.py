@@ -25,7 +25,8 @@ def quality(
 ) -> Quality:
     """By objective: AUC, GAUC, and of the probabilities that ``fits`` make of logits
     float32[n, c, o] logloss and ECE, with that of the logits as they are beside it, and what was
-    foretold and came in each bin."""
+    foretold and came in each bin. AUC and GAUC are None where there is nothing to tell apart: no
+    item of the lists was taken to so."""
     there, hits = lists.items >= 0, labels(lists.outcomes, objectives) > 0
     groups = np.repeat(np.arange(len(lists)), lists.items.shape[1])[there.ravel()]
     found: Quality = {}
@@ -36,8 +37,8 @@ def quality(
         calibrated = fit.probabilities(scores)
         foretold, came, _ = metrics.reliability(wanted, calibrated)
         found[objective.name] = {
-            "AUC": metrics.auc(wanted, scores),
-            "GAUC": metrics.gauc(wanted, scores, groups),
+            "AUC": _defined(metrics.auc(wanted, scores)),
+            "GAUC": _defined(metrics.gauc(wanted, scores, groups)),
             "logloss": metrics.logloss(wanted, calibrated),
             "ECE": metrics.ece(wanted, calibrated),
             "ECE uncalibrated": metrics.ece(wanted, Platt(1.0, 0.0).probabilities(scores)),
@@ -46,3 +47,7 @@ def quality(
             "came": came.tolist(),
         }
     return found
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value  # JSON has no NaN
