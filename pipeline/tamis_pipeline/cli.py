@@ -20,6 +20,7 @@ from tamis_pipeline.embedding.cli import embed
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.scoring.cli import MOMENTS, score
 from tamis_pipeline.shop.cli import shop
+from tamis_pipeline.toml import document
 from tamis_server.bundles.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -229,8 +230,8 @@ def drift(
 
 @app.command("config")
 def show_config(config: Config = "default") -> None:
-    """Print a configuration with every key, as JSON."""
-    typer.echo(_settings(config, None).model_dump_json(indent=2))
+    """Print a configuration with every key, as TOML to edit and use."""
+    typer.echo(document(_settings(config, None).model_dump()), nl=False)
 
 
 def _up_to(stage: str, source: Path, work: Path, settings: PipelineConfig, name: str) -> Any:

@@ -7,11 +7,21 @@ give a model settings, nest its dataclass in a section. A key that is not known 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from tamis_pipeline.drift import DriftConfig
 from tamis_pipeline.embedding.embed import EmbedConfig
@@ -23,7 +33,7 @@ from tamis_pipeline.rankers.deepfm import DeepFMConfig
 from tamis_pipeline.rankers.exposures import ExposureConfig
 from tamis_pipeline.rankers.transformer import TransformerConfig
 from tamis_pipeline.twotower import TwoTowerConfig
-from tamis_server.bundles.manifest import HnswSpec, IndexSpec, Objective
+from tamis_server.bundles.manifest import HnswSpec, IvfSpec, Objective
 from tamis_server.domain.errors import FailureCategory, TamisError
 
 
@@ -125,6 +135,19 @@ class GatesConfig(_Section):
     }
 
 
+def _kind(index: Any) -> Any:
+    """By which what is wrong with an index is told of its own kind, not of all there are."""
+    return index.get("kind", "hnsw") if isinstance(index, dict) else getattr(index, "kind", None)
+
+
+Index = Annotated[
+    Annotated[HnswSpec, Tag("hnsw")]
+    | Annotated[IvfSpec, Tag("ivf")]
+    | Annotated[AutoIndex, Tag("auto")],
+    Discriminator(_kind),
+]
+
+
 class PipelineConfig(_Section):
     """All of it. seed: the same seed, input, configuration and code make the same bundle. content:
     without it a bundle knows nothing of what items look and read like."""
@@ -140,7 +163,7 @@ class PipelineConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
     drift: DriftConfig = DriftConfig()
-    index: IndexSpec | AutoIndex = HnswSpec()
+    index: Index = HnswSpec()
 
 
 def load_config(config: str) -> PipelineConfig:
@@ -162,7 +185,7 @@ def load_config(config: str) -> PipelineConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigRejected(f"{config}: not TOML: {error}") from None
     except ValidationError as error:
-        raise ConfigRejected(f"{config}: {first(error)}") from None
+        raise ConfigRejected(f"{config}: {first(error, PipelineConfig)}") from None
 
 
 def names() -> list[str]:
@@ -176,10 +199,46 @@ def plain(section: object) -> Any:
     return TypeAdapter(type(section)).dump_python(section, mode="json")
 
 
-def first(error: ValidationError) -> str:
-    """The first thing that is wrong: where it is, and what."""
+def first(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that is wrong with a ``model``: where it is, and what."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return f"{where}: there is no such key"
+        known = ", ".join(_keys(model.model_json_schema(), problem["loc"][:-1]))
+        return f"{where}: there is no such key; there are {known}"
     return f"{where}: {problem['msg']}, not {problem['input']!r}"
+
+
+def _keys(schema: Mapping[str, Any], where: tuple[int | str, ...]) -> list[str]:
+    """What may stand in the section at ``where``, a path as pydantic gives it."""
+    sections = [schema]
+    for part in where:
+        sections = [
+            inner
+            for section in sections
+            for child in _children(section, part)
+            for inner in _alternatives(child, schema["$defs"])
+        ]
+    return sorted({key for section in sections for key in section.get("properties", {})})
+
+
+def _children(section: Mapping[str, Any], part: int | str) -> Iterator[Mapping[str, Any]]:
+    properties = section.get("properties", {})
+    if isinstance(part, int):
+        yield section.get("items", {})
+    elif part in properties:
+        yield properties[part]
+    elif properties.get("kind", {}).get("const") == part:  # of several sections, the one meant
+        yield section
+
+
+def _alternatives(
+    section: Mapping[str, Any], known: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    if "$ref" in section:
+        yield from _alternatives(known[section["$ref"].rpartition("/")[2]], known)
+    elif "anyOf" in section or "oneOf" in section:
+        for each in section.get("anyOf", section.get("oneOf")):
+            yield from _alternatives(each, known)
+    else:
+        yield section

@@ -102,7 +102,8 @@ class Run(BaseModel):
         try:
             return PipelineConfig.model_validate(self.config)
         except ValidationError as error:
-            raise ConfigRejected(f"{RUN} of {self.bundle_id}: config.{first(error)}") from None
+            problem = first(error, PipelineConfig)
+            raise ConfigRejected(f"{RUN} of {self.bundle_id}: config.{problem}") from None
 
     def require(self, inputs: dict[str, str]) -> None:
         """Raises InputsDiffer unless ``inputs`` are those of this run."""
@@ -139,4 +140,4 @@ def read_run(path: Path) -> Run:
     except OSError as error:
         raise ConfigRejected(f"{file}: {error.strerror}") from None
     except ValidationError as error:
-        raise ConfigRejected(f"{file}: {first(error)}") from None
+        raise ConfigRejected(f"{file}: {first(error, Run)}") from None
