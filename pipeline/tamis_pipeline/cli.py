@@ -17,6 +17,7 @@ from rich.console import Console
 from tamis_pipeline.clip import cli as clip
 from tamis_pipeline.disk import telling
 from tamis_pipeline.embedding.cli import embed
+from tamis_pipeline.options import Format, Source
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.scoring.cli import MOMENTS, score
 from tamis_pipeline.shop.cli import shop
@@ -33,7 +34,6 @@ app.command()(score)
 app.add_typer(clip.app, name="clip")
 
 
-Source = Annotated[Path, typer.Option("--input", help="Directory of the data set.")]
 Config = Annotated[str, typer.Option(help="A TOML file, or the name of one of the pipeline's own.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="The same seed makes the same bundle; else the config's.")
@@ -169,14 +169,14 @@ def baselines(source: Source, config: Config = "default", seed: Seed = None) -> 
 
 @app.command()
 def simulate(
-    source: Annotated[Path, typer.Option("--input", help="Directory of the catalogue.")],
+    source: Source,
     out: Annotated[Path, typer.Option("--out", help="Directory of the data set to write.")],
-    kind: Annotated[str, typer.Option(help="Format of the catalogue.")] = "own",
+    dataset: Format = "own",
     users: Annotated[int, typer.Option(min=1, help="How many users.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same behaviour.")] = 0,
 ) -> None:
     """Give a catalogue made-up users, to try the pipeline before there are any."""
-    events = _of_the_training_extra("simulation").write(kind, source, out, users, seed)
+    events = _of_the_training_extra("simulation").write(dataset, source, out, users, seed)
     Console(stderr=True).print(f"{out}: {events} events of {users} made-up users", markup=False)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from tamis_pipeline.cli import app
 from tamis_pipeline.dataset import DatasetRejected
 from tamis_pipeline.readers import read_dataset
 from tamis_pipeline.simulation import DAY, DAYS, END, simulate, write
@@ -67,3 +69,12 @@ def test_a_catalogue_becomes_a_data_set_that_can_be_read(
     assert len(data.interactions) == count
     assert (out / "pictures" / "a.png").read_bytes() == b"picture"
     assert len([path for path in out.rglob("*") if path.is_file()]) == 3
+
+
+def test_a_catalogue_in_another_format_is_named_as_every_command_names_it(tmp_path: Path) -> None:
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1990),Drama\n2,B,Drama\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
+    arguments = ["--input", str(tmp_path), "--out", str(tmp_path / "out"), "--users", "3"]
+    done = CliRunner().invoke(app, ["simulate", *arguments, "--dataset", "movielens-small"])
+    assert done.exit_code == 0, done.output
+    assert set(read_dataset("own", tmp_path / "out").items["item_id"].to_pylist()) == {"1", "2"}

@@ -12,12 +12,10 @@ import typer
 from rich.console import Console
 
 from tamis_pipeline.extras import module_of
+from tamis_pipeline.options import Format, Source
 from tamis_pipeline.progress import Progress
 
 app = typer.Typer(help="CLIPs: train a small one, measure it, export any.", no_args_is_help=True)
-
-Source = Annotated[Path, typer.Option("--input", help="Directory of the data set.")]
-Kind = Annotated[str, typer.Option("--dataset", help="Which format the data set has.")]
 
 
 class Size(StrEnum):
@@ -31,7 +29,7 @@ class Size(StrEnum):
 def train(
     source: Source,
     out: Annotated[Path, typer.Option("--out", help="Directory of the towers to write.")],
-    dataset: Kind = "own",
+    dataset: Format = "own",
     size: Annotated[Size, typer.Option(help="How large it is.")] = Size.base,
     epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the data.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same towers.")] = 0,
@@ -49,7 +47,7 @@ def train(
 def evaluate(
     source: Source,
     clip: Annotated[Path, typer.Option("--clip", help="Towers that `train` wrote.")],
-    dataset: Kind = "own",
+    dataset: Format = "own",
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """How well held-out pictures and texts find each other, beside chance and colours alone."""

@@ -14,11 +14,12 @@ from rich.console import Console
 from tamis_pipeline.disk import telling
 from tamis_pipeline.engines import EngineName, EngineOption, Workers
 from tamis_pipeline.extras import module_of
+from tamis_pipeline.options import Format, Source
 from tamis_pipeline.progress import Progress
 
 
 def embed(
-    source: Annotated[Path, typer.Option("--input", help="Directory of the data set.")],
+    source: Source,
     encoder: Annotated[
         str,
         typer.Option(
@@ -26,7 +27,7 @@ def embed(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Directory of the content to write.")],
-    dataset: Annotated[str, typer.Option(help="Which format the data set has.")] = "own",
+    dataset: Format = "own",
     text_weight: Annotated[float, typer.Option(min=0, help="Of texts where both are there.")] = 1.0,
     image_weight: Annotated[float, typer.Option(min=0, help="Of pictures, likewise.")] = 1.0,
     project: Annotated[
