@@ -6,9 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +15,7 @@ from rich.console import Console
 from tamis_pipeline.clip import cli as clip
 from tamis_pipeline.disk import telling
 from tamis_pipeline.embedding.cli import embed
+from tamis_pipeline.extras import module_of
 from tamis_pipeline.options import Format, Source
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.scoring.cli import MOMENTS, score
@@ -67,13 +66,13 @@ def build(
     ] = None,
 ) -> None:
     """Train, index and evaluate, and write a bundle; a run that was stopped is taken up again."""
-    pipeline = _of_the_training_extra("build")
+    pipeline = module_of("build")
     progress = Progress(Console(stderr=True))
     if source is None and manifest is None:
         raise typer.BadParameter("--input or --from-manifest must be given")
     with telling():
         if manifest is not None:
-            again = _of_the_training_extra("run").read_run(manifest)
+            again = module_of("run").read_run(manifest)
             built = pipeline.rebuild(again, out, progress, source, work)
         else:
             settings = _settings(config, seed)
@@ -103,7 +102,7 @@ def finetune(
 ) -> None:
     """Let a bundle learn from newer events, item vectors staying as they are, and write what it
     becomes; measured beside the bundle itself."""
-    tuning = _of_the_training_extra("finetuning")
+    tuning = module_of("finetuning")
     settings = None if config is None else _settings(config, None)
     with telling():
         tuned = tuning.finetune(bundle, source, out, Progress(Console(stderr=True)), settings, work)
@@ -155,14 +154,14 @@ def evaluate(
     """Up to what a bundle's evaluation.json says; prints it."""
     measured = _up_to("evaluate", source, work, _settings(config, seed), name)
     if report is not None:
-        _of_the_training_extra("bundle").write_report(report, measured)
+        module_of("bundle").write_report(report, measured)
     typer.echo(json.dumps(measured, indent=2))
 
 
 @app.command()
 def baselines(source: Source, config: Config = "default", seed: Seed = None) -> None:
     """What simple methods reach on a configuration's split, as JSON; trains nothing else."""
-    compare = _of_the_training_extra("evaluation.report").compare
+    compare = module_of("evaluation.report").compare
     measured = compare(source, _settings(config, seed), Progress(Console(stderr=True)))
     typer.echo(json.dumps(measured, indent=2))
 
@@ -176,7 +175,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same behaviour.")] = 0,
 ) -> None:
     """Give a catalogue made-up users, to try the pipeline before there are any."""
-    events = _of_the_training_extra("simulation").write(dataset, source, out, users, seed)
+    events = module_of("simulation").write(dataset, source, out, users, seed)
     Console(stderr=True).print(f"{out}: {events} events of {users} made-up users", markup=False)
 
 
@@ -190,7 +189,7 @@ def publish(
 ) -> None:
     """Make a bundle the one that is served, unless it is worse by more than the configuration's
     gates allow: then exit status 3."""
-    gates, publishing = _of_the_training_extra("gates"), _of_the_training_extra("publish")
+    gates, publishing = module_of("gates"), module_of("publish")
     margins = _settings(config, None).gates.margins
     try:
         verdicts = publishing.publish(bundle, publishing.store_of(to), margins, force)
@@ -215,8 +214,8 @@ def drift(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Whether a data set is still like that of a run before; exit status 3 where it is not."""
-    drifting, readers = _of_the_training_extra("drift"), _of_the_training_extra("readers")
-    before = _of_the_training_extra("run").read_run(against).statistics
+    drifting, readers = module_of("drift"), module_of("readers")
+    before = module_of("run").read_run(against).statistics
     settings = _settings(config, None)
     data = readers.read_dataset(settings.dataset.kind, source)
     found = drifting.drift(before, data, settings.drift)
@@ -235,7 +234,7 @@ def show_config(config: Config = "default") -> None:
 
 
 def _up_to(stage: str, source: Path, work: Path, settings: PipelineConfig, name: str) -> Any:
-    pipeline, workspace = _of_the_training_extra("build"), _of_the_training_extra("workspace")
+    pipeline, workspace = module_of("build"), module_of("workspace")
     progress = Progress(Console(stderr=True))
     with telling(), workspace.open_workspace(work, progress) as opened:
         graph = pipeline.Pipeline(settings, source, name, opened, progress)
@@ -243,7 +242,7 @@ def _up_to(stage: str, source: Path, work: Path, settings: PipelineConfig, name:
 
 
 def _settings(config: str, seed: int | None) -> PipelineConfig:
-    settings: PipelineConfig = _of_the_training_extra("config").load_config(config)
+    settings: PipelineConfig = module_of("config").load_config(config)
     return settings if seed is None else settings.model_copy(update={"seed": seed})
 
 
@@ -267,7 +266,7 @@ def ingest(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Add what servers logged to a data set, for retraining; each event id of a user once."""
-    result = _of_the_training_extra("ingest").ingest(logs, out, source, since, until)
+    result = module_of("ingest").ingest(logs, out, source, since, until)
     if as_json:
         typer.echo(json.dumps(asdict(result)))
         return
@@ -276,12 +275,3 @@ def ingest(
             typer.echo(f"{name.replace('_', ' '):<14} {value}")
     for kind, count in result.kinds.items():
         typer.echo(f"  {kind:<12} {count}")
-
-
-def _of_the_training_extra(module: str) -> ModuleType:
-    try:
-        return import_module(f"tamis_pipeline.{module}")
-    except ModuleNotFoundError as missing:
-        message = f"tamis: training needs {missing.name}: pip install 'tamis[train]'"
-        Console(stderr=True).print(message, markup=False)
-        sys.exit(2)

@@ -14,6 +14,12 @@ def module_of(name: str, extra: str = "train") -> ModuleType:
     try:
         return import_module(f"tamis_pipeline.{name}")
     except ModuleNotFoundError as missing:
-        message = f"tamis: this needs {missing.name}: pip install 'tamis[{extra}]'"
-        Console(stderr=True).print(message, markup=False)
+        message = f"tamis: this {needs(missing, extra)}"
+        Console(stderr=True).print(message, markup=False, soft_wrap=True)
         sys.exit(2)
+
+
+def needs(missing: ModuleNotFoundError, extra: str) -> str:
+    """What is missing, and what installs it: Tamis is on no package index."""
+    install = f".venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
+    return f"needs {missing.name}; in the checkout: {install}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -239,6 +240,15 @@ def test_items_without_ids_are_refused(root: Path) -> None:
 def test_an_encoder_by_directory_is_the_one_that_lies_there(encoder: Counting, root: Path) -> None:
     opened = open_encoder(f"onnx:{root.parent / 'towers'}")
     assert opened.digest == encoder.digest
+
+
+def test_a_route_whose_libraries_are_missing_says_what_installs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "tamis_pipeline.encoders.huggingface", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EncoderRejected, match=r"torch; .* install -c .* -e '\.\[clip-torch\]'$"):
+        open_encoder("transformers:x")
 
 
 @pytest.mark.parametrize("name", ["clip", "torch:x", ""])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
+from tamis_pipeline.extras import needs
 from tamis_server.bundles.clip import CPU
 from tamis_server.domain.errors import FailureCategory, TamisError
 
@@ -63,8 +64,8 @@ class Encoder(Protocol):
 def open_encoder(name: str, providers: Sequence[str] = CPU, threads: int = 0) -> Encoder:
     """The encoder called ``ROUTE:WHICH``; providers are onnxruntime's, for the route ``onnx``.
 
-    Raises EncoderRejected, BundleRejected for a directory in another layout, ModuleNotFoundError
-    where the route's extra is not installed.
+    Raises EncoderRejected, too where the route's extra is not installed, and BundleRejected for a
+    directory in another layout.
     """
     route, _, which = name.partition(":")
     if route == "onnx":
@@ -72,8 +73,11 @@ def open_encoder(name: str, providers: Sequence[str] = CPU, threads: int = 0) ->
 
         return OnnxEncoder(_directory(which), providers, threads)
     if route == "transformers":
-        from tamis_pipeline.encoders.huggingface import HuggingFaceEncoder  # noqa: PLC0415
-
+        try:
+            from tamis_pipeline.encoders.huggingface import HuggingFaceEncoder  # noqa: PLC0415
+        except ModuleNotFoundError as missing:
+            reason = needs(missing, "clip-torch")
+            raise EncoderRejected(f"encoder {name!r}: {reason}") from None
         return HuggingFaceEncoder(which or DEFAULT_CHECKPOINT)
     raise EncoderRejected(f"encoder {name!r}: no such route; there are {ROUTES}")
 
