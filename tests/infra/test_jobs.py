@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def pods(job: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield group["replicas"], group["template"]["spec"]
 
 
+def templates(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of all pods that are made: those of the cluster, and the one that submits the job to it."""
+    cluster, submitter = job["spec"]["rayClusterSpec"], job["spec"]["submitterPodTemplate"]
+    workers = [group["template"] for group in cluster["workerGroupSpecs"]]
+    return [cluster["headGroupSpec"]["template"], *workers, submitter]
+
+
 def test_the_job_is_what_kuberay_defines(path: Path) -> None:
     assert problems(manifest(path)) == []
 
@@ -77,7 +85,7 @@ def test_every_path_of_the_command_is_on_storage_that_all_pods_mount(path: Path)
 def test_pods_are_restricted_and_the_cluster_goes_with_the_job(path: Path) -> None:
     job = manifest(path)
     assert job["spec"]["shutdownAfterJobFinishes"] is True
-    for _, pod in pods(job):
+    for pod in (template["spec"] for template in templates(job)):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -89,11 +97,8 @@ def test_pods_are_restricted_and_the_cluster_goes_with_the_job(path: Path) -> No
 
 
 def test_a_cluster_without_tokens_is_closed_to_other_namespaces(path: Path) -> None:
-    cluster = manifest(path)["spec"]["rayClusterSpec"]
-    templates = [cluster["headGroupSpec"]["template"]]
-    templates += [group["template"] for group in cluster["workerGroupSpecs"]]
     policy = yaml.safe_load((JOBS / "network-policy.yaml").read_text())["spec"]
-    for template in templates:
+    for template in templates(manifest(path)):
         [container] = template["spec"]["containers"]
         assert {"name": "RAY_AUTH_MODE", "value": "disabled"} in container["env"]
         assert (
@@ -109,7 +114,30 @@ def test_the_cluster_runs_the_ray_that_is_pinned(path: Path) -> None:
     assert f"\nray=={version}\n" in (ROOT / "constraints.txt").read_text()
 
 
-def test_kustomize_sets_the_image_of_head_and_workers(path: Path) -> None:
+def test_the_submitter_leaves_the_command_to_kuberay_and_can_write_where_its_home_is(
+    path: Path,
+) -> None:
+    job = manifest(path)
+    assert job["spec"]["submissionMode"] == "K8sJobMode"
+    pod = job["spec"]["submitterPodTemplate"]["spec"]
+    [container] = pod["containers"]
+    assert pod["restartPolicy"] == "Never"
+    assert "command" not in container
+    assert {"name": "HOME", "value": "/tmp"} in container["env"]  # noqa: S108
+    assert "/tmp" in {each["mountPath"] for each in container["volumeMounts"]}  # noqa: S108
+
+
+def test_the_extra_can_submit_jobs_and_be_probed(path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [ray] = project["optional-dependencies"]["ray"]
+    extras = re.match(r"ray\[([a-z,]+)\]", ray)
+    assert extras is not None
+    assert {"data", "default"} <= set(extras[1].split(","))
+    pinned = (ROOT / "constraints.txt").read_text()
+    assert "\naiohttp==" in pinned, "what ray[default] brings is pinned, too"
+
+
+def test_kustomize_sets_the_image_of_every_pod(path: Path) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not there: k8s/jobs was not rendered")
@@ -121,6 +149,6 @@ def test_kustomize_sets_the_image_of_head_and_workers(path: Path) -> None:
         each for each in yaml.safe_load_all(rendered.stdout) if each["metadata"]["name"] == name
     ]
     [wanted] = yaml.safe_load((JOBS / "kustomization.yaml").read_text())["images"]
-    for _, pod in pods(job):
-        for container in pod["containers"]:
+    for template in templates(job):
+        for container in template["spec"]["containers"]:
             assert container["image"] == f"{wanted['newName']}:{wanted['newTag']}"
