@@ -8,6 +8,8 @@ from types import ModuleType
 
 from rich.console import Console
 
+from tamis_server.domain.errors import installing
+
 
 def module_of(name: str, extra: str = "train") -> ModuleType:
     """``tamis_pipeline.name``; where a library is missing, one line that names it, and exit 2."""
@@ -20,6 +22,5 @@ def module_of(name: str, extra: str = "train") -> ModuleType:
 
 
 def needs(missing: ModuleNotFoundError, extra: str) -> str:
-    """What is missing, and what installs it: Tamis is on no package index."""
-    install = f".venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
-    return f"needs {missing.name}; in the checkout: {install}"
+    """What is missing, and what installs it."""
+    return f"needs {missing.name}: {installing(extra)}"

@@ -247,7 +247,7 @@ def test_a_route_whose_libraries_are_missing_says_what_installs_them(
 ) -> None:
     monkeypatch.delitem(sys.modules, "tamis_pipeline.encoders.huggingface", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EncoderRejected, match=r"torch; .* install -c .* -e '\.\[clip-torch\]'$"):
+    with pytest.raises(EncoderRejected, match=r"torch: .* install -c .* -e '\.\[clip-torch\]'$"):
         open_encoder("transformers:x")
 
 

@@ -22,7 +22,7 @@ def test_a_missing_library_is_named_with_a_command_that_a_checkout_has(
         module_of("indexing")
     assert caught.value.code == 2
     said = capsys.readouterr().err
-    assert "needs hnswlib; in the checkout: .venv/bin/pip install -c constraints.txt" in said
+    assert "needs hnswlib: in the checkout, .venv/bin/pip install -c constraints.txt" in said
     assert said.endswith(" -e '.[train]'\n")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "train" in project["optional-dependencies"]
