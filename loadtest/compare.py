@@ -11,7 +11,14 @@ import sys
 from pathlib import Path
 
 from scenarios import report
-from scenarios.comparison import TOLERANCE, Change, NotComparable, are_paired, compare
+from scenarios.comparison import (
+    SHARE_TOLERANCE,
+    TOLERANCE,
+    Change,
+    NotComparable,
+    are_paired,
+    compare,
+)
 from scenarios.report import NoReport
 
 _LINE = "{:<34} {:>11} {:>11} {:<11} {:>8} {:>19}  {}"
@@ -22,7 +29,10 @@ def main() -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, help="change that is let pass (0.03: 3 %%)"
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help=f"change that is let pass (0.03: 3 %%); of shares at most {SHARE_TOLERANCE}, absolute",
     )
     options = parser.parse_args()
     try:

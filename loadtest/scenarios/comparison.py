@@ -1,7 +1,7 @@
 """Whether one report is worse than another beyond what its own noise explains.
 
-Each figure is compared by the logarithms of its rounds' values, so that a change is a ratio
-(shares, which may be 0, by their differences). Reports measured in one run by turns are compared
+Each figure is compared by the logarithms of its rounds' values, so that a change is a ratio;
+shares, which may be 0, by their differences. Reports measured in one run by turns are compared
 round by round (Student's paired t-test): what disturbed the machine disturbed both. Others are
 compared as two samples (Welch's), which sees less, and can't tell a slower server from a slower
 day. The p-values of all figures are corrected together (Holm, "A simple sequentially rejective
@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from scenarios.report import Figure, Report
+from scenarios.report import SHARE, Figure, Report
 
 SIGNIFICANT = 0.05
 TOLERANCE = 0.03  # a change that nobody would act upon is no regression, however certain
+SHARE_TOLERANCE = 0.001  # of shares, whose changes are absolute: one request more in a thousand
 _LEAST_ROUNDS = 3
 
 
@@ -48,10 +49,13 @@ class Change:
         return self.change if self.figure.better == "lower" else -self.change
 
     def regressed(self, tolerance: float = TOLERANCE) -> bool:
-        return self.p < SIGNIFICANT and self.worse_by > tolerance
+        return self.p < SIGNIFICANT and self.worse_by > self._let_pass(tolerance)
 
     def improved(self, tolerance: float = TOLERANCE) -> bool:
-        return self.p < SIGNIFICANT and self.worse_by < -tolerance
+        return self.p < SIGNIFICANT and self.worse_by < -self._let_pass(tolerance)
+
+    def _let_pass(self, tolerance: float) -> float:
+        return min(tolerance, SHARE_TOLERANCE) if self.figure.unit == SHARE else tolerance
 
 
 def compare(before: Report, after: Report) -> list[Change]:
@@ -81,7 +85,7 @@ def _change(before: Figure, after: Figure, *, paired: bool) -> Change:
             f"{_LEAST_ROUNDS}, and a pair has as many on both sides"
         )
     one, other = np.array(before.rounds), np.array(after.rounds)
-    relative = bool((one > 0).all() and (other > 0).all())
+    relative = before.unit != SHARE and bool((one > 0).all() and (other > 0).all())
     if relative:
         one, other = np.log(one), np.log(other)
     middle = float(other.mean() - one.mean())

@@ -16,6 +16,7 @@ import tamis_kernels
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 FORMAT: Literal[1] = 1
+SHARE = "share"  # the unit of figures from 0 to 1
 
 
 class NoReport(Exception):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios.answers import LEVELS, Answers
-from scenarios.report import Figure, Phase, Row, Series
+from scenarios.report import SHARE, Figure, Phase, Row, Series
 
 ALL = "all"
 _PERCENTS = (50.0, 90.0, 99.0, 99.9, 100.0)
@@ -124,7 +124,7 @@ def _figures_of(name: str, parts: Sequence[Answers], lengths: Sequence[float]) -
     ]
     found = [
         _figure(f"{name} rate", "requests/s", "higher", rate),
-        _figure(f"{name} failed", "share", "lower", failed),
+        _figure(f"{name} failed", SHARE, "lower", failed),
     ]
     if all(part.size >= _MIN_IN_A_ROUND for part in good):
         for percent in (50, 99):

@@ -12,13 +12,13 @@ import pytest
 
 from scenarios import report
 from scenarios.comparison import Change, NotComparable, compare
-from scenarios.report import Figure, Report
+from scenarios.report import SHARE, Figure, Report
 
 COMPARE = Path(__file__).resolve().parents[2] / "loadtest" / "compare.py"
 
 
 def a_report(pair: str = "", rate: str = "100", **figures: Sequence[float]) -> Report:
-    """Names that end in rps are better higher, others lower."""
+    """Names that end in rps are better higher, others lower; failed is a share."""
     return Report(
         scenario="open-loop",
         tool="driver",
@@ -28,7 +28,7 @@ def a_report(pair: str = "", rate: str = "100", **figures: Sequence[float]) -> R
         figures=tuple(
             Figure(
                 name=name,
-                unit="",
+                unit=SHARE if name == "failed" else "",
                 better="higher" if name.endswith("rps") else "lower",
                 rounds=tuple(rounds),
             )
@@ -89,6 +89,18 @@ def test_requests_that_begin_to_fail_are_a_regression() -> None:
     before, after = a_report(failed=[0.0] * 6), a_report(failed=[0.1, 0.12, 0.08, 0.1, 0.11, 0.09])
     assert only(compare(before, after)).regressed()
     assert not only(compare(before, before)).regressed()
+
+
+@pytest.mark.parametrize("before", [0.0, 0.001])
+def test_a_few_failures_in_a_hundred_are_a_regression_and_a_few_in_ten_thousand_are_not(
+    before: float,
+) -> None:
+    def failed(share: float) -> Report:
+        return a_report("run", failed=share * noise(1, rounds=12))
+
+    assert only(compare(failed(before), failed(before + 0.028))).regressed()
+    assert not only(compare(failed(before), failed(before + 0.0004))).regressed()
+    assert only(compare(failed(before + 0.028), failed(before))).improved()
 
 
 def test_reports_of_different_loads_and_of_too_few_rounds_are_not_compared() -> None:
