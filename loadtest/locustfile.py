@@ -24,10 +24,10 @@ from locust import LoadTestShape, User, events, task
 
 from scenarios import DEMO, plans
 from scenarios.answers import LEVELS, OK, UNKNOWN_LEVEL, Recorder, level_of
+from scenarios.connections import OPTIONS
 from scenarios.rpcs import RPCS
 from scenarios.traffic import MIX, Traffic
 from tamis.v1 import recommend_service_pb2 as pb
-from tamis_client.channels import OPTIONS
 
 grpc.experimental.gevent.init_gevent()
 
@@ -39,8 +39,8 @@ class Shop:
 
     def __init__(self, target: str, bundle: Path) -> None:
         self.traffic = Traffic(bundle)
-        self.recorder = Recorder()
         self.begin = perf_counter()
+        self.recorder = Recorder(self.begin)
         self.numbers = count()
         self._channels = [grpc.insecure_channel(target, options=OPTIONS) for _ in range(CHANNELS)]
         self._stubs = [

@@ -38,6 +38,8 @@ class Answers:
     at_s: float64, seconds since the run began when a request was due (open loop) or sent;
     latency_s: float64, from then to the answer or the failure; rpc, code: names (of the gRPC
     status, OK where it went well); level: int64, DegradationLevel, 0 where it is not told.
+    began_s: when that was by ``perf_counter``, which is one clock for all processes of a machine;
+    0 where the tool does not tell.
     """
 
     at_s: npt.NDArray[np.float64]
@@ -45,6 +47,7 @@ class Answers:
     rpc: npt.NDArray[np.str_]
     code: npt.NDArray[np.str_]
     level: npt.NDArray[np.int64]
+    began_s: float = 0.0
 
     def __len__(self) -> int:
         return int(self.at_s.shape[0])
@@ -56,6 +59,7 @@ class Answers:
             self.rpc[chosen],
             self.code[chosen],
             self.level[chosen],
+            self.began_s,
         )
 
     def between(self, start_s: float, end_s: float) -> Answers:
@@ -76,6 +80,7 @@ class Answers:
                 rpc=self.rpc,
                 code=self.code,
                 level=self.level,
+                began_s=self.began_s,
             )
             file.flush()
             os.fsync(file.fileno())
@@ -84,13 +89,16 @@ class Answers:
     @classmethod
     def read(cls, path: Path) -> Self:
         with np.load(path, allow_pickle=False) as columns:
-            return cls(**{name: columns[name] for name in cls.__dataclass_fields__})
+            began_s = float(columns["began_s"])
+            names = [name for name in cls.__dataclass_fields__ if name != "began_s"]
+            return cls(**{name: columns[name] for name in names}, began_s=began_s)
 
 
 class Recorder:
-    """Gathers answers, in any order."""
+    """Gathers answers, in any order; ``began_s`` as of Answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, began_s: float = 0.0) -> None:
+        self._began_s = began_s
         self._rows: list[tuple[float, float, str, str, int]] = []
 
     def add(self, at_s: float, latency_s: float, rpc: str, code: str, level: int) -> None:
@@ -105,4 +113,5 @@ class Recorder:
             np.array(rpc, np.str_),
             np.array(code, np.str_),
             np.array(level, np.int64),
+            self._began_s,
         )

@@ -10,9 +10,9 @@ from time import perf_counter
 import grpc
 
 from scenarios.answers import OK, UNKNOWN_LEVEL, Recorder, level_of
+from scenarios.connections import OPTIONS
 from scenarios.rpcs import RPCS
 from scenarios.traffic import MIX, Traffic
-from tamis_client.channels import OPTIONS
 
 CHANNELS = 8
 TIMEOUT_S = 5.0
@@ -63,7 +63,7 @@ class Caller:
 
 @asynccontextmanager
 async def caller(target: str) -> AsyncIterator[Caller]:
-    """Connected, as the Python client connects."""
+    """Connected, several times."""
     channels = [grpc.aio.insecure_channel(target, options=OPTIONS) for _ in range(CHANNELS)]
     try:
         await asyncio.gather(*(channel.channel_ready() for channel in channels))

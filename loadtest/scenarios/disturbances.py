@@ -60,8 +60,9 @@ class Releases:
 @dataclass
 class Disturbances:
     """swaps, restarts: how many were carried through; failed: those that were not, and why; the
-    others: begin and end of each."""
+    others: begin and end of each, since ``began_s`` by ``perf_counter``."""
 
+    began_s: float
     swaps: int = 0
     restarts: int = 0
     failed: list[str] = field(default_factory=list)
@@ -75,7 +76,7 @@ def disturbing(
 ) -> Iterator[Disturbances]:
     """A swap every so often until the end of the block; the first time and each ``restart_each``-th
     a restart in its place. The next comes only when the one before was carried through."""
-    done, over, begin = Disturbances(), threading.Event(), time.perf_counter()
+    done, over = Disturbances(time.perf_counter()), threading.Event()
 
     def disturb() -> None:
         for number in itertools.count():
@@ -83,12 +84,12 @@ def disturbing(
                 return
             restarts = number % restart_each == 0
             at_s = done.restarted_at_s if restarts else done.swapped_at_s
-            at_s.append(time.perf_counter() - begin)
+            at_s.append(time.perf_counter() - done.began_s)
             if restarts:
                 done.restarts += _restart(under, done.failed)
             else:
                 done.swaps += swap(under, releases, done.failed)
-            at_s.append(time.perf_counter() - begin)
+            at_s.append(time.perf_counter() - done.began_s)
 
     thread = threading.Thread(target=disturb, name="disturbances", daemon=True)
     thread.start()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
-from scenarios import DEMO, ghz, locust, report
+from scenarios import DEMO, ghz, locust, open_loop, plans, report
+from scenarios.answers import Answers
 from scenarios.report import Report
 from scenarios.rpcs import RPCS
 from support.servers import server_process
@@ -49,6 +54,48 @@ def test_the_open_loop_measures_two_servers_by_turns(bundle: Path, tmp_path: Pat
         assert not total.failures
     (recommend,) = [row for row in reports[0].rows if row.rpc == "Recommend"]
     assert recommend.levels["full"] > 0
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """Answers UNAVAILABLE to whatever is asked, and counts it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def refuse(_request: bytes, context: grpc.ServicerContext) -> bytes:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not today")
+
+        self.asked += 1
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+@contextmanager
+def refusing() -> Iterator[tuple[str, Refusing]]:
+    handler, server = Refusing(), grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", handler
+    server.stop(None).wait()
+
+
+def assert_each_is_counted(answers: Answers, server: Refusing) -> None:
+    assert set(answers.code.tolist()) == {"UNAVAILABLE"}
+    assert len(answers) == server.asked
+
+
+async def test_the_open_loop_counts_each_call_that_a_server_refused(bundle: Path) -> None:
+    with refusing() as (target, server):
+        (run,) = await open_loop.run([target], bundle, rate=40, seconds=1, rounds=1)
+    assert_each_is_counted(run.answers, server)
+
+
+@pytest.mark.skipif(not locust.installed(), reason="locust is not there: '.[loadtest]' has it")
+def test_locust_counts_each_call_that_a_server_refused(bundle: Path) -> None:
+    with refusing() as (target, server):
+        answers = locust.run("spike", target, bundle, plans.plan("spike", 1.0), capacity=10)
+    assert_each_is_counted(answers, server)
 
 
 def as_written(part: str) -> str:
