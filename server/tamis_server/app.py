@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from math import nan
@@ -49,7 +49,7 @@ from tamis_server.settings import (
 from tamis_server.stores import open_stores, redacted
 from tamis_server.tables import Tables
 from tamis_server.transport.call import CallInterceptor
-from tamis_server.transport.server import GrpcServer
+from tamis_server.transport.server import CannotListen, GrpcServer
 from tamis_server.transport.servicers import ServerStatus
 
 if TYPE_CHECKING:
@@ -135,7 +135,11 @@ class Application:
         if self._settings.metrics.listen:
             self.metrics_port = self._metrics.expose(self._settings.metrics.listen)
         await self.prepare()
-        return await self.listen(self._settings.server.listen)
+        try:
+            return await self.listen(self._settings.server.listen)
+        except CannotListen:
+            async with self._closing():
+                raise
 
     async def prepare(self) -> None:
         """All but to listen. Raises BundleRejected, DependencyFailed and EventLogUnusable."""
@@ -195,7 +199,13 @@ class Application:
 
     async def stop(self) -> None:
         """NOT_SERVING, then answer what is in flight, then close."""
-        async with contextlib.AsyncExitStack() as rest:  # whatever becomes of what is before it
+        async with self._closing():
+            await self._server.drain(self._settings.server.drain_delay_s)
+
+    @contextlib.asynccontextmanager
+    async def _closing(self) -> AsyncIterator[None]:
+        """Close all there is in the end, whatever becomes of what comes before."""
+        async with contextlib.AsyncExitStack() as rest:
             rest.callback(self._metrics.close)
             for model in self._triton.values():
                 rest.push_async_callback(model.close)
@@ -203,7 +213,7 @@ class Application:
             rest.push_async_callback(self._live.stop)
             rest.push_async_callback(self._event_log.close)
             rest.push_async_callback(end, self._trends)
-            await self._server.drain(self._settings.server.drain_delay_s)
+            yield
 
     async def _build(self, directory: Path) -> Engine:
         with self._live.building() as changes:

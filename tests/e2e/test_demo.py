@@ -118,6 +118,9 @@ def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
 
 def test_an_address_in_use_is_one_clear_line(shop: Path, tmp_path: Path) -> None:
     with server_process(shop) as server:
+        expected = f"tamis: can't listen on {server.target}: [Errno 98] Address already in use\n"
         state = f"state.url=lmdb://{tmp_path / 'state'}"
-        arguments = ("serve", "--bundle", str(shop), "--listen", server.target, "--set", state)
-        assert "can't listen on" in tamis(*arguments, status=2).stderr
+        serve = ("serve", "--bundle", str(shop), "--listen", server.target, "--set", state)
+        assert tamis(*serve, status=2).stderr == expected
+        assert tamis(*serve, "--workers", "2", status=2).stderr == expected
+        assert tamis("demo", "--listen", server.target, status=2).stderr == expected

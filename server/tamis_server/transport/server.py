@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -95,6 +97,7 @@ class GrpcServer:
     ) -> None:
         """shares_port: with other processes (SO_REUSEPORT), each of which gets connections."""
         self._drain_s = drain_s
+        self._shares_port = shares_port
         self._pulse = Pulse(admission)
         self._health = Health(SERVICES)
         self._server = grpc.aio.server(
@@ -130,12 +133,19 @@ class GrpcServer:
         reflection.enable_server_reflection(names, services)
 
     async def start(self, listen: str) -> int:
-        """Listen on host:port and return the port. Not serving until told so."""
+        """Listen on host:port and return the port. Not serving until told so.
+
+        Raises CannotListen.
+        """
+        obstacle = None if self._shares_port else _obstacle(listen)
+        if isinstance(obstacle, OSError) and obstacle.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise CannotListen(f"can't listen on {listen}: {obstacle}")  # gRPC would log it, too
         try:
             port = self._server.add_insecure_port(listen)
             self._server.add_insecure_port(self._pulse.address())
         except RuntimeError as error:
-            raise CannotListen(f"can't listen on {listen}: {error}") from None
+            await self._pulse.stop()
+            raise CannotListen(f"can't listen on {listen}: {obstacle or error}") from None
         await self._server.start()
         self._pulse.start()
         return port
@@ -151,3 +161,18 @@ class GrpcServer:
         self._health.end_watches()
         await self._pulse.stop()
         await self._server.stop(self._drain_s)
+
+
+def _obstacle(listen: str) -> Exception | None:
+    """Why one can't listen on host:port, in words of the system's: gRPC has none."""
+    host, _, port = listen.rpartition(":")
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host.strip("[]") or "::", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(address)
+    except (OSError, ValueError, OverflowError) as error:
+        return error
+    return None
