@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,11 +19,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from pydantic_settings import (
-    SettingsError as SettingsSourceError,
-)
 
 from tamis_server.domain.errors import FailureCategory, TamisError
+from tamis_server.fields import described, field_at, model_in, value_of
+from tamis_server.variables import slip
 
 PREFIX = "TAMIS_"
 KindName = Literal[
@@ -74,8 +73,11 @@ class BundleSettings(_Section):
 class SeenGroupSettings(_Section):
     """Event kinds whose items are not shown again, and for how long."""
 
-    name: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$")
-    kinds: tuple[KindName, ...] = Field(min_length=1)
+    name: str = Field(
+        pattern="^[a-z][a-z0-9_]{0,31}$",
+        description="up to 32 of a-z, 0-9 and _, a letter first",
+    )
+    kinds: tuple[KindName, ...] = Field(min_length=1, description="of events")
     window_days: float = Field(365.0, ge=0, description="how long; 0: for ever")
     generations: int = Field(
         5, ge=2, le=64, description="filters at once; up to window / (generations - 1) longer"
@@ -124,7 +126,9 @@ class StateSettings(_Section):
     write_timeout_s: float = Field(2.0, gt=0, description="Redis: of a write; refused beyond")
     connections: int = Field(32, ge=1, description="Redis: at most, per worker")
     namespace: str = Field(
-        "tamis", pattern="^[A-Za-z0-9._-]{1,64}$", description="Redis: first part of every key"
+        "tamis",
+        pattern="^[A-Za-z0-9._-]{1,64}$",
+        description="Redis: first part of every key, up to 64 of A-Z, a-z, 0-9 and . _ -",
     )
     ca_file: Path | None = Field(None, description="Redis by TLS: who signs its certificate")
 
@@ -180,8 +184,8 @@ class RetrievalSettings(_Section):
     personal: int = Field(300, ge=0, le=10_000, description="candidates near the query vector")
     recent: int = Field(150, ge=0, le=10_000, description="candidates around recent items")
     together: int = Field(300, ge=0, le=10_000, description="candidates often met with the user's")
-    popular: int = Field(100, ge=1, le=10_000)
-    fresh: int = Field(50, ge=0, le=10_000)
+    popular: int = Field(100, ge=1, le=10_000, description="candidates popular with all")
+    fresh: int = Field(50, ge=0, le=10_000, description="candidates new in the catalogue")
     trending: int = Field(100, ge=0, le=10_000, description="candidates many do something with now")
     content: int = Field(
         100, ge=0, le=10_000, description="candidates that look or read like recent items"
@@ -189,14 +193,14 @@ class RetrievalSettings(_Section):
     trending_refresh_s: float = Field(5.0, gt=0, description="how often to ask what trends")
     fresh_days: float = Field(30.0, gt=0, description="how long an item counts as new")
     related: int = Field(200, ge=1, le=10_000, description="candidates of RelatedItems")
-    personal_weight: float = Field(1.0, ge=0)
-    recent_weight: float = Field(0.7, ge=0)
-    together_weight: float = Field(1.0, ge=0)
-    popular_weight: float = Field(0.3, ge=0)
-    fresh_weight: float = Field(0.2, ge=0)
-    trending_weight: float = Field(0.2, ge=0)
-    content_weight: float = Field(0.3, ge=0, description="in RelatedItems, too")
-    source_timeout_s: float = Field(0.1, gt=0)
+    personal_weight: float = Field(1.0, ge=0, description="of personal, when all are merged")
+    recent_weight: float = Field(0.7, ge=0, description="likewise")
+    together_weight: float = Field(1.0, ge=0, description="likewise")
+    popular_weight: float = Field(0.3, ge=0, description="likewise")
+    fresh_weight: float = Field(0.2, ge=0, description="likewise")
+    trending_weight: float = Field(0.2, ge=0, description="likewise")
+    content_weight: float = Field(0.3, ge=0, description="likewise, and in RelatedItems")
+    source_timeout_s: float = Field(0.1, gt=0, description="of a source; then it is left out")
     ef_search: int = Field(
         300, ge=1, description="HNSW beam for 100 results; never below the bundle's own"
     )
@@ -216,20 +220,26 @@ class SearchSettings(_Section):
 
 _MODEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[1-9][0-9]*)?"
 _RANKER = rf"^$|^onnx://{_MODEL}$|^triton://[^,/\s]+:\d+(,[^,/\s]+:\d+)*/{_MODEL}$"
+_RANKS = (
+    "the model that ranks: onnx://model[:version] of the bundle, in this process, or "
+    "triton://host:port[,host:port]/model[:version]; empty: the native DeepFM"
+)
+_NAME = "^[a-z0-9][a-z0-9_.-]{0,63}$"
+_NAMED = "up to 64 of a-z, 0-9 and _ . -, a letter or digit first"
 
 
 class VariantSettings(_Section):
     """What some users' candidates are ranked by instead of ranking.url."""
 
-    name: str = Field(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$")
-    url: str = Field("", pattern=_RANKER, description="as ranking.url")
+    name: str = Field(pattern=_NAME, description=_NAMED)
+    url: str = Field("", pattern=_RANKER, description=_RANKS)
     share: float = Field(gt=0, le=1, description="of the users")
 
 
 class ExperimentSettings(_Section):
     """An A/B test of rankers; users are divided by a hash of its name and their id."""
 
-    name: str = Field(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$")
+    name: str = Field(pattern=_NAME, description=_NAMED)
     variants: tuple[VariantSettings, ...] = Field(
         min_length=1, description="the rest of the users is the variant control, by ranking.url"
     )
@@ -254,12 +264,7 @@ class ExperimentSettings(_Section):
 
 class RankingSettings(_Section):
     candidates: int = Field(500, ge=1, le=10_000, description="candidates ranked, after filtering")
-    url: str = Field(
-        "",
-        pattern=_RANKER,
-        description="the model that ranks: onnx://model[:version] of the bundle, in this process, "
-        "or triton://host:port[,host:port]/model[:version]; empty: the native DeepFM",
-    )
+    url: str = Field("", pattern=_RANKER, description=_RANKS)
     precision: Literal["f32", "f16", "int8"] = Field(
         "f32", description="of the native DeepFM; what it costs is in the bundle's report.md"
     )
@@ -305,7 +310,9 @@ class MetricsSettings(_Section):
 
 
 class LogSettings(_Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="of log lines, at least"
+    )
 
 
 class Settings(BaseSettings):
@@ -333,7 +340,9 @@ def load_settings(
     file: Path | None = None, command_line: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Settings:
     """The effective settings. ``command_line``: section -> key -> value. Raises SettingsError."""
-    _refuse_unknown_variables()
+    for variable, text in os.environ.items():
+        if wrong := slip(Settings, PREFIX, variable, text):
+            raise SettingsError(f"variable {variable}: {wrong}")
     if file is not None and not file.is_file():
         raise SettingsError(f"settings file {file}: not found")
 
@@ -357,34 +366,42 @@ def load_settings(
         return Effective(**given)
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
-    except SettingsSourceError as error:
-        raise SettingsError(str(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings file {file}: {error}") from None
 
 
+def assigned(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What ``load_settings`` takes, from ``section.key=value`` or ``section.key.key=value``; lists
+    and whole groups are JSON. Raises SettingsError."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        *parents, key = path = name.split(".")
+        if not (equals and parents and all(path)):
+            raise SettingsError(f"{assignment!r} is not section.key=value")
+        inside = values
+        for parent in parents:
+            inside = inside.setdefault(parent, {})
+            if not isinstance(inside, dict):
+                raise SettingsError(f"{assignment!r}: {parent} has a value, and no settings in it")
+        try:
+            inside[key] = value_of(field_at(Settings, path), text)
+        except ValueError as error:
+            raise SettingsError(f"setting {name}: it is JSON: {error} (given: {text!r})") from None
+    return values
+
+
 def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    *parents, _ = first["loc"]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"setting {where}: {first['msg']} (given: {first['input']!r})"
-    fields: Mapping[str, Any] = Settings.model_fields
-    for parent in parents:
-        fields = fields[str(parent)].annotation.model_fields
-    return f"setting {where}: no such setting; there are {', '.join(sorted(fields))}"
-
-
-def _refuse_unknown_variables() -> None:
-    """pydantic-settings overlooks variables of sections that don't exist: a typo must not pass."""
-    for variable in os.environ:
-        section, separator, _ = variable.removeprefix(PREFIX).partition("__")
-        if (
-            variable.startswith(PREFIX)
-            and separator
-            and section.lower() not in Settings.model_fields
-        ):
-            known = ", ".join(sorted(Settings.model_fields))
-            raise SettingsError(
-                f"variable {variable}: no section {section.lower()}; there are {known}"
-            )
+    found = error.errors()  # what has a wrong name is missing under the right one, too
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+    *parents, _ = path = first["loc"]
+    where = ".".join(str(part) for part in path)
+    field = field_at(Settings, path)
+    if first["type"] == "extra_forbidden":
+        above = field_at(Settings, parents)
+        model = Settings if above is None else model_in(above.annotation)
+        known = ", ".join(sorted(model.model_fields)) if model else "none"
+        return f"setting {where}: no such setting; there are {known}"
+    if first["type"] == "string_pattern_mismatch" and field is not None:
+        return f"setting {where}: it is {described(field)} (given: {first['input']!r})"
+    return f"setting {where}: {first['msg']} (given: {first['input']!r})"

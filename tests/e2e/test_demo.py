@@ -116,6 +116,17 @@ def test_what_config_prints_is_a_settings_file(tmp_path: Path) -> None:
     assert "max_history = 77" in read
 
 
+def test_config_says_what_each_setting_is_and_which_are_not_set() -> None:
+    printed = tamis("config", "--workers", "3").stdout
+    assert (
+        "# processes that serve, best one a core; they share a bundle (at least 1, at most 256)\n"
+        "workers = 3\n"
+    ) in printed
+    assert "# directory of the bundle to serve\n# path is not set\n" in printed
+    assert "# maximal marginal relevance, or a determinantal point process (mmr, dpp)" in printed
+    assert "#     share: of the users (above 0, at most 1)\n" in printed
+
+
 def test_an_address_in_use_is_one_clear_line(shop: Path, tmp_path: Path) -> None:
     with server_process(shop) as server:
         expected = f"tamis: can't listen on {server.target}: [Errno 98] Address already in use\n"

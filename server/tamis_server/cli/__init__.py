@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from tamis_client import RequestFailed
-from tamis_server.cli import ask, bundle, demo, serve
+from tamis_server.cli import ask, bundle, config, demo, serve
 from tamis_server.domain.errors import TamisError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
-app.command("config")(serve.config)
+app.command("config")(config.config)
 app.command("demo")(demo.demo)
 app.command("recommend")(ask.recommend)
 app.command("related")(ask.related)
