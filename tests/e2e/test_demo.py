@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.servers import server_process
+from tamis_client import TamisClient
 
 
 def tamis(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -57,6 +58,32 @@ def test_the_command_line_asks_a_running_server(shop: Path) -> None:
         assert "like" not in tamis("related", "ghost", *ask, status=1).stderr
         ids = tamis("recommend", "shopper-0001", "--target", server.target).stdout
         assert like in ids
+
+
+def test_the_command_line_filters_and_says_what_may_be_filtered_by(shop: Path) -> None:
+    with server_process(shop) as server, TamisClient(server.target, timeout_s=10) as client:
+        ask = ("--target", server.target, "--timeout", "10", "--json")
+
+        def asked(*arguments: str) -> list[str]:
+            answer = json.loads(tamis(*arguments, *ask).stdout)
+            return [item["item_id"] for item in answer["items"]]
+
+        first, second, *_ = asked("recommend", "shopper-0001")
+        cheap = ("--where", "price<=30", "--where", "colour!=red, blue", "--exclude", first)
+        found = asked("recommend", "shopper-0001", *cheap, "--exclude", second)
+        assert len(found) == 10
+        assert not {first, second} & set(found)
+        for item in client.get_items(found).items:
+            assert item.attributes["price"].number <= 30
+            assert item.attributes["colour"].text not in ("red", "blue")
+        assert first not in asked("related", second, *cheap)
+        assert first not in asked("search", "white hoodie", *cheap)
+
+        wrong = ("recommend", "shopper-0001", *ask, "--where")
+        assert "there are brand, category" in tamis(*wrong, "prize<=30", status=1).stderr
+        assert "colour (category) takes text" in tamis(*wrong, "colour=7", status=1).stderr
+        refused = " ".join(tamis(*wrong, "price<30", status=2).stderr.replace("│", "").split())
+        assert "name<=number or name>=number" in refused
 
 
 def test_the_readme_s_python_example_runs_as_written(shop: Path) -> None:

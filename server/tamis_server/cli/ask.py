@@ -12,16 +12,29 @@ from rich.console import Console
 
 from tamis_client import TamisClient
 from tamis_server.cli import show
+from tamis_server.cli.conditions import filters
 
 Target = Annotated[str, typer.Option(help="host:port of the server.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 PageSize = Annotated[int, typer.Option("--page-size", "-n", help="Items wanted, 1 to 500.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="""Only items of which this holds: 'price<=50', 'colour=red,blue' (one of them), """
+        """'tags!=wool'. May be repeated, then all hold. A number in quotes is text."""
+    ),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="Id of an item not to show. May be repeated.")
+]
 ADDRESS = "127.0.0.1:50051"
 
 
 def recommend(
     user_id: Annotated[str, typer.Argument(help="Whom to recommend to.")],
+    where: Where = None,
+    exclude: Exclude = None,
     target: Target = ADDRESS,
     page_size: PageSize = 10,
     timeout: Timeout = 1.0,
@@ -29,7 +42,9 @@ def recommend(
 ) -> None:
     """Recommend items to a user, with reasons, counts and time per stage."""
     with TamisClient(target, timeout_s=timeout) as client:
-        response = client.recommend(user_id=user_id, page_size=page_size, trace=True)
+        response = client.recommend(
+            user_id=user_id, page_size=page_size, trace=True, **filters(where, exclude)
+        )
         if as_json:
             _print_json(response)
         else:
@@ -38,6 +53,8 @@ def recommend(
 
 def related(
     item_id: Annotated[str, typer.Argument(help="Like which item.")],
+    where: Where = None,
+    exclude: Exclude = None,
     target: Target = ADDRESS,
     page_size: PageSize = 10,
     timeout: Timeout = 1.0,
@@ -45,7 +62,9 @@ def related(
 ) -> None:
     """Items like another."""
     with TamisClient(target, timeout_s=timeout) as client:
-        response = client.related_items(item_ids=[item_id], page_size=page_size, trace=True)
+        response = client.related_items(
+            item_ids=[item_id], page_size=page_size, trace=True, **filters(where, exclude)
+        )
         if as_json:
             _print_json(response)
         else:
@@ -58,6 +77,8 @@ def search(
         Path | None, typer.Option(help="A picture of it.", exists=True, dir_okay=False)
     ] = None,
     user: Annotated[str, typer.Option(help="Who is looking: ranked by their taste too.")] = "",
+    where: Where = None,
+    exclude: Exclude = None,
     target: Target = ADDRESS,
     page_size: PageSize = 10,
     timeout: Timeout = 2.0,
@@ -69,7 +90,12 @@ def search(
     picture = b"" if image is None else image.read_bytes()
     with TamisClient(target, timeout_s=timeout) as client:
         response = client.search(
-            text=text, image=picture, user_id=user, page_size=page_size, trace=True
+            text=text,
+            image=picture,
+            user_id=user,
+            page_size=page_size,
+            trace=True,
+            **filters(where, exclude),
         )
         if as_json:
             _print_json(response)

@@ -25,7 +25,7 @@ def answer(console: Console, client: TamisClient, response: Answer) -> None:
     for item in response.items:
         reasons = ", ".join(_words(pb.ReasonCode.Name(reason)) for reason in item.reasons)
         title = titles.get(item.item_id, "")
-        table.add_row(str(item.rank), item.item_id, title, f"{item.score:.3f}", reasons)
+        table.add_row(str(item.rank), item.item_id, title, f"{item.score:.3g}", reasons)
     console.print(table)
     if response.shortfall_reason:
         console.print(
