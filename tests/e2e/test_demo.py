@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,45 @@ def test_the_demo_shows_history_reasons_stages_and_how_to_go_on() -> None:
         "full quality",
     ):
         assert part in shown
+
+
+@pytest.fixture(params=["below", "elsewhere", "on the PATH"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str, str]:
+    """Working directory, PATH, and how tamis is typed there."""
+    programs = Path(sys.executable).parent
+    usual = "/usr/bin:/bin"
+    places = {
+        "below": (programs.parent, usual, f"{programs.name}/tamis"),
+        "elsewhere": (tmp_path, usual, f"{programs}/tamis"),
+        "on the PATH": (tmp_path, f"{programs}:{usual}", "tamis"),
+    }
+    return places[request.param]
+
+
+def test_what_the_demo_says_to_type_runs_as_copied(place: tuple[Path, str, str]) -> None:
+    where, path, tamis_here = place
+    environment = {**os.environ, "PATH": path, "COLUMNS": "160"}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "tamis_server", "demo", "--listen", "127.0.0.1:0"],
+        cwd=where, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert demo.stdout is not None
+    with demo, demo.stdout as shown:
+        try:
+            lines = list(takewhile(lambda line: not line.startswith("Serving"), shown))
+            typed = "".join(lines[lines.index("Call it:\n") + 1 :])
+            typed, _, rest = typed.partition("\n\n")
+            assert typed.startswith(f"  {tamis_here} recommend")
+            assert "make tools" in rest
+            ran = subprocess.run(
+                ["bash", "-euc", typed], cwd=where, env=environment,
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+        finally:
+            demo.send_signal(signal.SIGINT)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("full quality") == 2
+    assert "bundle_id: " in ran.stdout, "the answer as Python prints it"
 
 
 def test_the_shipped_bundle_is_whole_and_small(shop: Path) -> None:

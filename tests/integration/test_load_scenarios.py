@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -108,10 +109,11 @@ def as_written(part: str) -> str:
 def by_hand(part: str, target: str) -> str:
     """What it prints, against a server of our own."""
     command = as_written(part).replace("127.0.0.1:50051", target)
-    command = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    programs = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     ran = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+        ["bash", "-c", command], cwd=ROOT, env=programs,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
 

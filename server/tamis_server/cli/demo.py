@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,16 +138,27 @@ def _check(response: pb.RecommendResponse, client: TamisClient) -> None:
 
 
 def _next_steps(console: Console, target: str, user_id: str) -> None:
+    tamis = _as_typed("tamis")
     console.print(
         f"\nCall it:\n"
-        f'  grpcurl -plaintext -d \'{{"user_id": "{user_id}", "page_size": 5}}\' \\\n'
-        f"    {target} tamis.v1.RecommendService/Recommend\n"
-        f"  tamis recommend {user_id} --target {target}\n"
-        f'  tamis search "red summer dress" --target {target}\n\n'
-        f"  from tamis_client import TamisClient\n"
-        f'  with TamisClient("{target}") as client:\n'
-        f'      print(client.recommend(user_id="{user_id}", page_size=5))',
+        f"  {tamis} recommend {user_id} --where 'price<=50' --target {target}\n"
+        f'  {tamis} search "red summer dress" --target {target}\n'
+        f"  {_as_typed('python')} -c '\n"
+        f"from tamis_client import TamisClient\n"
+        f'with TamisClient("{target}") as client:\n'
+        f'    print(client.recommend(user_id="{user_id}", page_size=5))\'\n\n'
+        f"From any other language, or by grpcurl (make tools installs it into .tools/bin):\n"
+        f'  .tools/bin/grpcurl -plaintext -d \'{{"user_id": "{user_id}", "page_size": 5}}\' \\\n'
+        f"    {target} tamis.v1.RecommendService/Recommend",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _as_typed(program: str) -> str:
+    """A program of this environment as one types it here: by its name where that finds it."""
+    path, here = Path(sys.executable).with_name(program), Path.cwd()
+    if shutil.which(program) == str(path):
+        return program
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
