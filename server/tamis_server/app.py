@@ -90,6 +90,7 @@ class Application:
         self, settings: Settings, *, preloaded: Tables | None = None, worker: str = ""
     ) -> None:
         """preloaded: of the bundle to begin with; worker: which of how many, for callers."""
+        origin = origin_of(settings.bundle)  # before anything that would have to be closed
         self._settings = settings
         self._preloaded = preloaded
         self._started = time.monotonic()
@@ -102,9 +103,7 @@ class Application:
         self._live = LiveCatalogue(self._stores.catalogue)
         self._event_log = build_event_log(settings.events)
         self._engines: Swapper[Engine] = Swapper(self._build, _warm_up, self._adopt)
-        self._succession = Succession(
-            origin_of(settings.bundle), on_thread, self._engines.activate, self.reject
-        )
+        self._succession = Succession(origin, on_thread, self._engines.activate, self.reject)
         self._trending: tuple[Keys, Scores] | None = None
         self._trended: float | None = None
         self.metrics_port: int | None = None

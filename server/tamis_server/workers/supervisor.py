@@ -35,12 +35,13 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError, BundleRejected and CannotListen."""
+        origin = origin_of(settings.bundle)
         self._settings = settings
         self._held, address = reserve(settings.server.listen)
         self._port = int(address.rpartition(":")[2])
         self._crew = Crew(settings, address)
         self._succession = Succession(
-            origin_of(settings.bundle), self._crew.apart, self._crew.change, self._crew.rejects
+            origin, self._crew.apart, self._crew.change, self._crew.rejects
         )
         self._silent = 0
         self._metrics = metrics = Metrics()
