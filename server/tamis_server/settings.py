@@ -118,9 +118,13 @@ class StateSettings(_Section):
         100_000, ge=100, description="changes of the catalogue that workers can catch up by"
     )
     fsync: Literal["commit", "interval", "never"] = Field(
-        "commit", description="LMDB: when a write is on disk: before it is acknowledged, or later"
+        "commit",
+        description="LMDB: what the death of the machine may cost: nothing (commit), the last "
+        "commit (interval), or all of the state (never)",
     )
-    fsync_interval_s: float = Field(1.0, gt=0, description="LMDB: with fsync = interval")
+    fsync_interval_s: float = Field(
+        1.0, gt=0, description="LMDB: with fsync = interval, how long until the last is on disk too"
+    )
     map_mb: int = Field(1024, ge=1, description="LMDB: first size of the map; it grows")
     timeout_s: float = Field(0.05, gt=0, description="Redis: of a read; degraded beyond")
     write_timeout_s: float = Field(2.0, gt=0, description="Redis: of a write; refused beyond")
