@@ -28,7 +28,7 @@ _SAMPLES = 240
 _GROWTH = 0.05  # of the level, over the whole run
 _NOT_LOOKED_AT = ("CANCELLED", "UNAVAILABLE")
 _LOST_S = 0.25  # at a restart at most what comes in this time
-_SETTLING_S = 0.5  # from the end of a restart until all are connected again
+_SETTLING_S = 2.0  # from the end of a restart until all are connected again, on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
