@@ -20,8 +20,8 @@ from tamis_pipeline.options import Format, Source
 from tamis_pipeline.progress import Progress
 from tamis_pipeline.scoring.cli import MOMENTS, score
 from tamis_pipeline.shop.cli import shop
-from tamis_pipeline.toml import document
 from tamis_server.bundles.manifest import read_manifest
+from tamis_server.toml import document
 
 if TYPE_CHECKING:
     from tamis_pipeline.config import PipelineConfig

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tamis_pipeline.cli import app
 from tamis_pipeline.config import ConfigRejected, PipelineConfig, load_config, names
 from tamis_pipeline.readers import READERS
-from tamis_pipeline.toml import document
+from tamis_server.toml import document
 
 
 @pytest.mark.parametrize("name", names())

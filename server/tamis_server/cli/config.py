@@ -20,6 +20,7 @@ from tamis_server.cli.options import (
 from tamis_server.fields import described, model_in
 from tamis_server.settings import Settings
 from tamis_server.stores import redacted
+from tamis_server.toml import inline
 
 
 def config(
@@ -51,7 +52,7 @@ def _settings(model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str
         yield f"# {described(field)}"
         yield from _parts(model_in(field.annotation), "#   ")
         value = values[key]
-        yield f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
+        yield f"# {key} is not set" if value is None else f"{key} = {inline(value)}"
 
 
 def _parts(model: type[BaseModel] | None, indent: str) -> Iterator[str]:
@@ -59,12 +60,3 @@ def _parts(model: type[BaseModel] | None, indent: str) -> Iterator[str]:
     for key, field in model.model_fields.items() if model else ():
         yield f"{indent}{key}: {described(field)}"
         yield from _parts(model_in(field.annotation), f"{indent}  ")
-
-
-def _toml(value: Any) -> str:
-    """A value as a settings file takes it."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
-    return json.dumps(value)

@@ -22,7 +22,7 @@ def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
         if value is None:
             yield f"# {_key(key)} is not set"
         elif not _tabular(value):
-            yield f"{_key(key)} = {_value(value)}"
+            yield f"{_key(key)} = {inline(value)}"
     for key, value in values.items():
         if _tabular(value):
             where = (*path, _key(key))
@@ -38,12 +38,16 @@ def _tabular(value: object) -> bool:
 
 
 def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else _value(key)
+    return key if _BARE.fullmatch(key) else inline(key)
 
 
-def _value(value: object) -> str:
+def inline(value: object) -> str:
+    """A value in one line."""
+    if isinstance(value, Mapping):
+        inside = (f"{_key(key)} = {inline(each)}" for key, each in value.items())
+        return f"{{ {', '.join(inside)} }}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(inline, value))}]"
     if isinstance(value, str):
         # JSON's escapes are TOML's, but that TOML wants one for DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
