@@ -70,8 +70,9 @@ class Bench:
         assert isinstance(inverted.index, IvfIndex)
         assert isinstance(inverted.manifest.index, IvfSpec)
         self.searcher = GraphSearcher(loaded.index, DIMS, ef_search=EF)
+        spec = inverted.manifest.index
         self.lists = ListSearcher(
-            inverted.index, inverted.vectors, scanned=inverted.manifest.index.scanned
+            inverted.index, inverted.vectors, scanned=spec.scanned, reach=spec.reach
         )
         self.vectors = loaded.vectors
         self.costs = FilterCosts(items, DIMS, EF)

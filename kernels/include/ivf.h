@@ -36,19 +36,42 @@ struct NibbleBlocks {
 };
 
 // Codes of a query, -127 to 127, and the same by pairs of 16 bits: of each group of four dimensions
-// the even ones, then the odd. `sum` is that of the codes.
+// the even ones, then the odd. `sum` is that of the codes; `spread` by how much the products of rows
+// of a list differ, as a standard deviation.
 struct IvfQuery {
     const std::int8_t* codes;
     const std::int16_t* pairs;
-    std::int32_t sum;
+    std::int32_t sum, spread;
 };
 
+// Ascends as a product of codes descends.
+inline std::uint32_t product_key(std::int32_t product) {
+    return 0x7fffffffu - static_cast<std::uint32_t>(product);
+}
+inline std::int32_t product_of(std::uint32_t key) {
+    return static_cast<std::int32_t>(0x7fffffffu - key);
+}
+
 // Of one query, the rows that can be among the best. `least` is the product that a row must reach.
+// Those that did are counted by class: 0 ends with the key `top`, each other 2^shift keys later, and
+// the last holds the rest. So which product the n-th best has is known to within a class.
 struct IvfHits {
-    std::uint64_t* entries;  // 2^31 - 1 less the product of codes, row: ascending is best first
+    static constexpr std::uint32_t kClasses = 256;
+
+    std::uint64_t* entries;  // product_key, row: ascending is best first
     std::size_t count;
     std::size_t seen;  // allowed rows so far, near or not
     std::int32_t least;
+    std::uint32_t top;
+    int shift;
+    std::uint32_t classes[kClasses];
+
+    std::uint32_t class_of(std::uint32_t key) const {
+        const std::uint32_t number = key <= top ? 0 : ((key - top - 1) >> shift) + 1;
+        return number < kClasses ? number : kClasses - 1;
+    }
+    // The least product of a class that is not the last.
+    std::int32_t least_of(std::uint32_t number) const { return product_of(top + (number << shift)); }
 };
 
 class IvfIndex {
@@ -65,16 +88,17 @@ public:
     std::size_t words() const { return words_; }  // of bits that allow rows
 
     // The best k allowed rows of each query [count][dims], filled up with -1 and -inf, of those in
-    // the nearest lists that hold `scanned` allowed rows. `allowed` has words() words or is
-    // null. Thread safe.
+    // the nearest lists that hold `scanned` allowed rows, but of no list whose rows are on average
+    // worse than the k-th best before by more than `reach` times their spread. `allowed` has words()
+    // words or is null. Thread safe.
     void search(const float* queries, std::size_t count, std::size_t k, std::size_t scanned,
-                const std::uint64_t* allowed, std::int32_t* rows, float* scores) const;
+                double reach, const std::uint64_t* allowed, std::int32_t* rows, float* scores) const;
 
 private:
     void fetch(std::size_t list) const;
     std::int32_t base_of(std::int32_t product, const IvfQuery& query) const;
     void search_one(const float* query, const IvfQuery& encoded, const std::int32_t* products,
-                    std::size_t k, std::size_t scanned, const std::uint64_t* allowed,
+                    std::size_t k, std::size_t scanned, double reach, const std::uint64_t* allowed,
                     std::int32_t* rows, float* scores) const;
     std::size_t list_rows(std::size_t list) const {
         return static_cast<std::size_t>(starts_[list + 1] - starts_[list]);

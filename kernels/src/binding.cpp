@@ -330,11 +330,13 @@ public:
     std::size_t size() const { return index_->size(); }
 
     py::tuple search(py::handle queries_object, std::int64_t k, std::int64_t scanned,
-                     py::handle bits_object) const {
+                     py::handle bits_object, double reach) const {
         const Array<float> queries("queries", queries_object, 2);
         queries.check_length(index_->dims(), 1);
         if (scanned < 1)
             throw py::value_error("scanned must be 1 or more, got " + std::to_string(scanned));
+        if (!(reach >= 0))
+            throw py::value_error("reach must be 0 or more, got " + std::to_string(reach));
         const Bits bits = checked_bits(bits_object, index_->words());
         const std::size_t count = queries.shape(0), each = checked_k(k);
         py::array_t<std::int32_t> rows({count, each});
@@ -343,7 +345,7 @@ public:
         float* scores_out = scores.mutable_data();
         {
             const Unlocked unlocked;
-            index_->search(queries.data(), count, each, static_cast<std::size_t>(scanned),
+            index_->search(queries.data(), count, each, static_cast<std::size_t>(scanned), reach,
                            bits ? bits->data() : nullptr, rows_out, scores_out);
         }
         return py::make_tuple(std::move(rows), std::move(scores));
@@ -413,8 +415,8 @@ PYBIND11_MODULE(_native, module) {
         .def(py::init<py::handle, py::handle, py::handle, py::handle>(), arg("centroids"),
              arg("starts"), arg("rows"), arg("vectors"))
         .def_property_readonly("size", &BoundIvfIndex::size)
-        .def("search", &BoundIvfIndex::search, arg("queries"), arg("k"), arg("scanned"),
-             arg("bits"));
+        .def("search", &BoundIvfIndex::search, arg("queries"), arg("k"), arg("scanned"), arg("bits"),
+             arg("reach"));
     bind_candidates(module);
     bind_lookups(module);
     bind_records(module);

@@ -49,14 +49,22 @@ IvfQuery encode_query(const float* query, std::size_t dims, std::size_t groups, 
     }
     const float scale = most > 1e-30f ? 127 / most : 0;
     std::int32_t sum = 0;
+    std::int64_t squares = 0;
     for (std::size_t d = 0; d < groups * 4; ++d) {
         const float scaled = d < dims ? query[d] * scale : 0;
         codes[d] = static_cast<std::int8_t>(scaled == scaled ? std::rint(scaled) : 0);
         pairs[d / 4 * 4 + d % 2 * 2 + d % 4 / 2] = codes[d];
         sum += codes[d];
+        squares += codes[d] * codes[d];
     }
-    return {codes, pairs, sum};
+    // levels span three standard deviations to either side
+    const double spread = std::sqrt(static_cast<double>(squares)) * kResidualLevels / 6;
+    return {codes, pairs, sum, static_cast<std::int32_t>(spread)};
 }
+
+// What the levels of a row without a residual add to its product, twice: they are cut off, so that
+// each stands for what lies half of one above it.
+std::int32_t twice_middle(const IvfQuery& query) { return query.sum * (kResidualLevels - 1); }
 
 // More than are asked for: what codes take for worse by a little may be better.
 std::size_t kept(std::size_t k) { return k + k / 2 + 64; }
@@ -66,7 +74,40 @@ void cut(IvfHits& hits, std::size_t keep) {
     if (hits.count <= keep) return;
     std::nth_element(hits.entries, hits.entries + keep - 1, hits.entries + hits.count);
     hits.count = keep;
+    hits.least = product_of(static_cast<std::uint32_t>(hits.entries[keep - 1] >> 32));
 }
+
+// Which classes the best of the hits are in, as more come.
+class Standing {
+public:
+    // Of what was taken since the last time, `taken`; lets nothing in from now on that is surely
+    // not among the best `keep`.
+    void update(IvfHits& hits, std::size_t taken, std::size_t keep) {
+        within_ += taken;
+        const std::uint32_t before = last_;
+        lower(hits, keep, last_, within_);
+        if (last_ < before) hits.least = std::max(hits.least, hits.least_of(last_));
+    }
+
+    // A product that the best k reach and next to none more; the least there is while it is not known.
+    std::int32_t reached_by(const IvfHits& hits, std::size_t k) const {
+        std::uint32_t number = last_;
+        std::size_t within = within_;
+        lower(hits, k, number, within);
+        return within < k || number == IvfHits::kClasses - 1 ? std::numeric_limits<std::int32_t>::min()
+                                                             : hits.least_of(number);
+    }
+
+private:
+    static void lower(const IvfHits& hits, std::size_t enough, std::uint32_t& number,
+                      std::size_t& within) {
+        for (; number > 0 && within >= enough + hits.classes[number]; --number)
+            within -= hits.classes[number];
+    }
+
+    std::uint32_t last_ = IvfHits::kClasses - 1;  // the class that the worst of the best are in
+    std::size_t within_ = 0;                      // hits in that one and in better ones
+};
 
 // Lists by their products, best first, as far as they are asked for: put into classes at once, and
 // each class in order when it is come to.
@@ -192,7 +233,8 @@ std::int32_t IvfIndex::base_of(std::int32_t product, const IvfQuery& query) cons
 }
 
 void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, std::size_t scanned,
-                      const std::uint64_t* allowed, std::int32_t* rows, float* scores) const {
+                      double reach, const std::uint64_t* allowed, std::int32_t* rows,
+                      float* scores) const {
     std::fill(rows, rows + count * k, -1);
     std::fill(scores, scores + count * k, -std::numeric_limits<float>::infinity());
     if (size_ == 0 || k == 0) return;
@@ -214,14 +256,14 @@ void IvfIndex::search(const float* queries, std::size_t count, std::size_t k, st
         products_of({centroid_codes_.data<std::uint8_t>(), groups_}, blocks_of(lists_), encoded, some,
                     products);
         for (std::size_t i = 0; i < some; ++i)
-            search_one(queries + (q + i) * dims_, encoded[i], products + i * padded, k, scanned, allowed,
-                       rows + (q + i) * k, scores + (q + i) * k);
+            search_one(queries + (q + i) * dims_, encoded[i], products + i * padded, k, scanned, reach,
+                       allowed, rows + (q + i) * k, scores + (q + i) * k);
     }
 }
 
 void IvfIndex::search_one(const float* query, const IvfQuery& encoded, const std::int32_t* products,
-                          std::size_t k, std::size_t scanned, const std::uint64_t* allowed,
-                          std::int32_t* rows, float* scores) const {
+                          std::size_t k, std::size_t scanned, double reach,
+                          const std::uint64_t* allowed, std::int32_t* rows, float* scores) const {
     const std::size_t keep = std::min(kept(k), size_), limit = 2 * keep + 256;
     const auto classify =
         variant(level_, scalar::classes_of, avx2::classes_of, avx512::classes_of);
@@ -237,20 +279,29 @@ void IvfIndex::search_one(const float* query, const IvfQuery& encoded, const std
     auto* exact = score_memory.reserve<float>(keep);
     classify(products, lists_, classes);
     ListOrder nearest(products, classes, lists_, order);
-    IvfHits hits{entries, 0, 0, std::numeric_limits<std::int32_t>::min()};
+    IvfHits hits{entries, 0, 0, std::numeric_limits<std::int32_t>::min(), 0, 0, {}};
+    // an eighth of the spread, or up to half of that, is a class
+    while (encoded.spread >> (hits.shift + 4) > 0) ++hits.shift;
+    Standing standing;
     for (std::size_t i = 0, sorted = 0; i < lists_ && hits.seen < scanned; ++i) {
         if (i == sorted) sorted = nearest.more();
         const std::size_t list = order[i] & 0xffffffffu;
-        if (i + 1 < sorted) fetch(order[i + 1] & 0xffffffffu);
         const std::int32_t base = base_of(products[list], encoded);
+        const std::int32_t middle = base + (twice_middle(encoded) >> 1);
+        if (i == 0) hits.top = product_key(middle + 4 * encoded.spread);
+        if (middle + reach * encoded.spread < standing.reached_by(hits, k)) break;
+        if (i + 1 < sorted) fetch(order[i + 1] & 0xffffffffu);
         for (std::size_t block = first_block_[list]; block < first_block_[list + 1]; block += kPart) {
+            const std::size_t before = hits.count;
             scan(blocks(), block, std::min(block + kPart, first_block_[list + 1]), allowed, encoded,
                  base, hits);
+            standing.update(hits, hits.count - before, keep);
             if (hits.count < limit) continue;
-            thin(hits, keep);
-            if (hits.count > limit / 2) cut(hits, keep);  // many were in one bin
+            thin(hits);
+            if (hits.count > limit / 2) cut(hits, keep);  // many are in one class
         }
     }
+    thin(hits);
     cut(hits, keep);
     for (std::size_t i = 0; i < hits.count; ++i) candidates[i] = row_of(entries[i]);
     dot_rows(vectors_, dims_, candidates, hits.count, query, 1, exact);

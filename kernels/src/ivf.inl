@@ -140,14 +140,19 @@ inline void take(const Sums& sums, const std::int32_t* rows, std::uint32_t bits,
     std::uint64_t* to = hits.entries + hits.count;
     _mm512_storeu_si512(to, _mm512_permutex2var_epi32(row, first, key));
     _mm512_storeu_si512(to + 8, _mm512_permutex2var_epi32(row, last, key));
-    hits.count += static_cast<std::size_t>(__builtin_popcount(kept));
+    const auto some = static_cast<std::size_t>(__builtin_popcount(kept));
+    for (std::size_t i = 0; i < some; ++i)
+        ++hits.classes[hits.class_of(static_cast<std::uint32_t>(to[i] >> 32))];
+    hits.count += some;
 #else
     for (; bits != 0; bits &= bits - 1) {
         const auto r = static_cast<std::size_t>(__builtin_ctz(bits));
         const std::int32_t sum = sums.of[r] + base;
-        hits.entries[hits.count] = std::uint64_t{0x7fffffffu - static_cast<std::uint32_t>(sum)} << 32 |
-                                   static_cast<std::uint32_t>(rows[r]);
-        hits.count += sum >= hits.least;  // written always, kept by the increment
+        const std::uint32_t key = product_key(sum);
+        hits.entries[hits.count] = std::uint64_t{key} << 32 | static_cast<std::uint32_t>(rows[r]);
+        const bool kept = sum >= hits.least;  // written always, kept by the increment
+        hits.classes[hits.class_of(key)] += kept;
+        hits.count += kept;
     }
 #endif
 }
@@ -195,28 +200,12 @@ void scan_list(const NibbleBlocks& table, std::size_t first, std::size_t last,
     }
 }
 
-// Leaves out what is worse than the best `keep` and by more than a bin of many, and lets nothing in
-// that would be. How many are left is between `keep` and hits.count.
-void thin(IvfHits& hits, std::size_t keep) {
-    constexpr std::size_t kBins = 256;
-    std::uint32_t best = 0xffffffffu, worst = 0;
-    for (std::size_t i = 0; i < hits.count; ++i) {
-        const auto key = static_cast<std::uint32_t>(hits.entries[i] >> 32);
-        best = key < best ? key : best;
-        worst = key > worst ? key : worst;
-    }
-    int shift = 0;
-    while ((worst - best) >> shift >= kBins) ++shift;
-    std::uint32_t bins[kBins] = {};
-    for (std::size_t i = 0; i < hits.count; ++i)
-        ++bins[(static_cast<std::uint32_t>(hits.entries[i] >> 32) - best) >> shift];
-    std::uint32_t bin = 0;
-    for (std::size_t within = bins[0]; within < keep; within += bins[bin]) ++bin;
-    const std::uint64_t end = best + ((std::uint64_t{bin} + 1) << shift);
-    const std::uint64_t last = end > worst ? worst : end - 1;
+// Leaves out what does not reach hits.least.
+void thin(IvfHits& hits) {
+    const std::uint64_t last = std::uint64_t{product_key(hits.least)} << 32 | 0xffffffffu;
     std::size_t left = 0;
 #if TAMIS_TIER == 2
-    const __m512i limit = _mm512_set1_epi64(static_cast<long long>(last << 32 | 0xffffffffu));
+    const __m512i limit = _mm512_set1_epi64(static_cast<long long>(last));
     for (std::size_t i = 0; i < hits.count; i += 8) {  // what lies behind the last is written, too
         const std::size_t some = hits.count - i;
         const __m512i entries = _mm512_loadu_si512(hits.entries + i);
@@ -229,12 +218,10 @@ void thin(IvfHits& hits, std::size_t keep) {
     for (std::size_t i = 0; i < hits.count; ++i) {
         const std::uint64_t entry = hits.entries[i];
         hits.entries[left] = entry;
-        left += entry >> 32 <= last;
+        left += entry <= last;
     }
 #endif
     hits.count = left;
-    // unsigned, as where keys are made: a difference of 2^31 and more wraps round to the product
-    hits.least = static_cast<std::int32_t>(0x7fffffffu - static_cast<std::uint32_t>(last));
 }
 
 // What a row differs by from a centroid, in steps of 1 / inverse, to levels [dims] of 0 to 15; what

@@ -10,6 +10,7 @@ and operating system support, or the one that the environment variable TAMIS_KER
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -713,20 +714,23 @@ class IvfIndex(_Made):
         k: int,
         scanned: int,
         bits: NDArray[np.uint64] | None = None,
+        reach: float = math.inf,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Approximately the k allowed rows with the largest inner products.
 
         queries: float32[q, d]; bits: uint64[w], w * 64 > every row, allows rows as in `scan`, or
         None for all. Looked into are the lists whose centroids have the largest products of codes,
-        until they hold ``scanned`` allowed rows. Of these the k + k / 2 + 64 with the largest
+        until they hold ``scanned`` allowed rows, or until the products of a list are on average
+        below that of the k-th best before by more than ``reach`` times what they differ by within a
+        list, as a standard deviation. Of these rows the k + k / 2 + 64 with the largest
         products of codes are scored exactly, as `dot_rows` does: where all lists are looked into,
         only what codes mistake by more than that is missed.
         Returns rows int32[q, k] and scores float32[q, k], best first, filled up with -1 and -inf
         where fewer were found. Ties: lower row first; NaN comes after every number. Levels find the
         same rows, and agree in their order wherever their scores do.
-        ValueError: k is negative, scanned below 1, bits too short.
+        ValueError: k is negative, scanned below 1, reach below 0 or NaN, bits too short.
         """
-        return self._index.search(queries, k, scanned, bits)
+        return self._index.search(queries, k, scanned, bits, reach)
 
 
 def _level_at_import() -> str:

@@ -196,4 +196,5 @@ class IvfIndex:
         k: int,
         scanned: int,
         bits: NDArray[np.uint64] | None,
+        reach: float,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...

@@ -16,6 +16,7 @@ _SAMPLE = 16_384  # rows that the step is taken from
 _FINEST = np.float32(64)  # steps of residuals to one of centroids, at most
 _MOST = 2**30
 _BINS, _LEVELS = 1024, 16
+_CLASSES = 256  # of products, each an eighth of their spread or up to half of that
 
 
 class IvfIndex:
@@ -62,11 +63,14 @@ class IvfIndex:
         k: int,
         scanned: int,
         bits: NDArray[np.uint64] | None,
+        reach: float,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         check("queries", queries, np.float32, 2)
         check_length("queries", queries, self._vectors.shape[1], axis=1)
         if scanned < 1:
             raise ValueError(f"scanned must be 1 or more, got {scanned}")
+        if not reach >= 0:
+            raise ValueError(f"reach must be 0 or more, got {reach:f}")
         allowed = np.ones(self.size, np.bool_)
         if bits is not None:
             check_bits(bits, -(-(int(self._rows.max(initial=-1)) + 1) // 64))
@@ -74,25 +78,52 @@ class IvfIndex:
         check_k(k)
         rows = np.full((len(queries), k), -1, np.int32)
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        held = np.concatenate([[0], np.cumsum(allowed)])[self._starts]
-        sizes = np.diff(held)
-        for q, query in enumerate(queries):
-            codes = query_codes(query)
-            products = self._centroids @ codes
-            order = np.argsort(-products, kind="stable")
-            enough = np.searchsorted(np.cumsum(sizes[order]), scanned) + 1
-            spans = [np.arange(*self._starts[each : each + 2]) for each in order[:enough]]
-            at = np.concatenate([np.empty(0, np.int64), *spans])
-            at = at[allowed[at]]
-            base = np.rint(np.clip(products * self._unit, -_MOST, _MOST)).astype(np.int64)
-            of_list = np.searchsorted(self._starts, at, side="right") - 1
-            nearest = np.lexsort((self._rows[at], -(base[of_list] + self._codes[at] @ codes)))
-            found = self._rows[at[nearest[: k + k // 2 + 64]]]
+        for q, query in enumerate(queries if k else ()):
+            near, products = self._near(query_codes(query), k, scanned, allowed, reach)
+            nearest = np.lexsort((near, -products))
+            found = near[nearest[: k + k // 2 + 64]]
             exact = inner_products(self._vectors[found], query[None])[:, 0]
             best = np.lexsort((found, -exact))[:k]  # NaN last
             rows[q, : len(best)] = found[best]
             scores[q, : len(best)] = exact[best]
         return rows, scores
+
+    def _near(
+        self,
+        codes: NDArray[np.int32],
+        k: int,
+        scanned: int,
+        allowed: NDArray[np.bool_],
+        reach: float,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The allowed rows of the lists that are looked into, and their products."""
+        spread = int(np.sqrt(float(codes @ codes)) * _LEVELS / 6)
+        of_lists = self._centroids @ codes
+        base = np.rint(np.clip(of_lists * self._unit, -_MOST, _MOST)).astype(np.int64)
+        middle = base + int(codes.sum()) * (_LEVELS - 1) // 2
+        rows, products = np.empty(0, np.int32), np.empty(0, np.int64)
+        order = np.argsort(-of_lists, kind="stable")
+        for each in order:
+            reached = _reached_by(products, k, middle[order[0]] + 4 * spread, spread)
+            if len(rows) >= scanned or (
+                reached is not None and spread > 0 and middle[each] + reach * spread < reached
+            ):
+                break
+            at = np.arange(*self._starts[each : each + 2])
+            at = at[allowed[at]]
+            rows = np.concatenate([rows, self._rows[at]])
+            products = np.concatenate([products, base[each] + self._codes[at] @ codes])
+        return rows, products
+
+
+def _reached_by(products: NDArray[np.int64], k: int, top: int, spread: int) -> int | None:
+    """The least product of the class that the k-th best is in, None where it is not known."""
+    if len(products) < k:
+        return None
+    width = 1 << max(0, spread.bit_length() - 4)
+    worst = int(np.partition(-products, k - 1)[k - 1])
+    number = max(0, -(-(worst + top) // width))
+    return None if number >= _CLASSES - 1 else top - number * width
 
 
 def residual_step(numbers: NDArray[np.float32]) -> np.float32:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import hnswlib
 import numpy as np
@@ -35,6 +35,7 @@ _ROUNDS = 8  # of k-means
 _LEARNT_FROM = 64  # rows for each list
 _AT_ONCE = 8192
 _STEP = 1.25  # from one effort to the next
+_REACHES = tuple(round(0.6 + 0.2 * step, 1) for step in range(18))  # to 4.0; then without an end
 
 
 class AutoIndex(BaseModel):
@@ -142,12 +143,15 @@ def _assigned(vectors: Float32, centroids: Float32) -> npt.NDArray[np.intp]:
     )
 
 
+B_co = TypeVar("B_co", bound=Built, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Generic[B_co]):
     """What an index does at the least effort that reaches the recall, or at its most: of queries
     among all items and among half of them, as many of each."""
 
-    built: Built
+    built: B_co
     recall: float
     us: float
 
@@ -157,20 +161,19 @@ class Measured:
 
 def faster(
     vectors: Float32, queries: Float32, wanted: AutoIndex, seed: int
-) -> tuple[Measured, Measured]:
+) -> tuple[Measured[Built], Measured[Built]]:
     """Both indices, measured with queries float32[q, d], without any with items' own vectors; first
     the one that reaches the recall sooner, or comes nearer to it where neither does."""
     queries = queries if queries.shape[0] else vectors[:_QUERIES]
     asked = [_Asked.of(vectors, queries, bits) for bits in (None, _half(vectors.shape[0], seed))]
-    graph, lists = (
-        _least_effort(attempts, asked, wanted.recall)
-        for attempts in (_graphs(vectors, seed), _inverted(vectors, seed))
-    )
-    enough = [each for each in (graph, lists) if each.recall >= wanted.recall]
-    if enough:
-        best = min(enough, key=lambda each: each.us)
+    graph = _least_graph(vectors, seed, asked, wanted.recall)
+    lists = _least_lists(vectors, seed, asked, wanted.recall)
+    both: tuple[Measured[Built], ...] = graph, lists
+    reached = [each for each in both if each.recall >= wanted.recall]
+    if reached:
+        best = min(reached, key=lambda each: each.us)
     else:
-        best = max(graph, lists, key=lambda each: each.recall)
+        best = max(both, key=lambda each: each.recall)
     return best, lists if best is graph else graph
 
 
@@ -207,9 +210,9 @@ class _Asked:
 
 
 def _least_effort(
-    attempts: Iterator[tuple[Built, Search]], asked: Sequence[_Asked], recall: float
-) -> Measured:
-    tried: list[Measured] = []
+    attempts: Iterator[tuple[B_co, Search]], asked: Sequence[_Asked], recall: float
+) -> Measured[B_co]:
+    tried: list[Measured[B_co]] = []
     for built, search in attempts:
         shares, times = zip(*(each.measure(search) for each in asked), strict=True)
         tried.append(Measured(built, statistics.mean(shares), statistics.mean(times) * 1e6))
@@ -218,29 +221,50 @@ def _least_effort(
     return tried[-1]
 
 
-def _graphs(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
+def _least_graph(
+    vectors: Float32, seed: int, asked: Sequence[_Asked], recall: float
+) -> Measured[Graph]:
+    """The beam is made as wide as the recall takes."""
     spec = fmt.HnswSpec()
     built = _graph(vectors, spec, seed)
     with TemporaryDirectory() as directory:
         built.save(Path(directory), fmt.INDEX, "")
         graph = HnswGraph(Path(directory) / fmt.INDEX.graph, vectors)
-        for ef in _efforts(_K // 2, vectors.shape[0]):
-            yield (
-                replace(built, spec=spec.model_copy(update={"ef_search": ef})),
-                lambda query, bits, ef=ef: graph.search(query, _K, ef, bits)[0],  # type: ignore[misc]
-            )
+
+        def attempts() -> Iterator[tuple[Graph, Search]]:
+            for ef in _efforts(_K // 2, vectors.shape[0]):
+                yield (
+                    replace(built, spec=spec.model_copy(update={"ef_search": ef})),
+                    lambda query, bits, ef=ef: graph.search(query, _K, ef, bits)[0],  # type: ignore[misc]
+                )
+
+        return _least_effort(attempts(), asked, recall)
 
 
-def _inverted(vectors: Float32, seed: int) -> Iterator[tuple[Built, Search]]:
+def _least_lists(
+    vectors: Float32, seed: int, asked: Sequence[_Asked], recall: float
+) -> Measured[Lists]:
+    """Searches reach as far as the recall takes, so that each is as long as its query needs, and
+    then look at no more than it takes."""
     items = vectors.shape[0]
-    spec = fmt.IvfSpec(kind="ivf", lists=lists_for(items), scanned=1)
+    spec = fmt.IvfSpec(kind="ivf", lists=lists_for(items), scanned=items)
     built = inverted_lists(vectors, spec, seed)
     index = IvfIndex(built.centroids, built.starts, built.rows, vectors)
-    for scanned in _efforts(4 * _K, items):
-        yield (
-            replace(built, spec=spec.model_copy(update={"scanned": scanned})),
-            lambda query, bits, scanned=scanned: index.search(query, _K, scanned, bits)[0],  # type: ignore[misc]
-        )
+
+    def attempts(efforts: Iterable[tuple[int, float | None]]) -> Iterator[tuple[Lists, Search]]:
+        for scanned, reach in efforts:
+            far = math.inf if reach is None else reach
+            yield (
+                replace(built, spec=spec.model_copy(update={"scanned": scanned, "reach": reach})),
+                lambda query, bits, scanned=scanned, far=far: index.search(  # type: ignore[misc]
+                    query, _K, scanned, bits, far
+                )[0],
+            )
+
+    found = _least_effort(attempts((items, each) for each in (*_REACHES, None)), asked, recall)
+    reach = found.built.spec.reach
+    lengths = ((scanned, reach) for scanned in _efforts(4 * _K, items))
+    return _least_effort(attempts(lengths), asked, min(recall, found.recall))
 
 
 def _efforts(least: int, most: int) -> Iterator[int]:

@@ -118,7 +118,9 @@ def _searcher(
 ) -> Searcher:
     exact_below = wanted.exact_below
     if isinstance(index, IvfIndex) and isinstance(spec, IvfSpec):
-        return ListSearcher(index, vectors, scanned=spec.scanned, exact_below=exact_below)
+        return ListSearcher(
+            index, vectors, scanned=spec.scanned, reach=spec.reach, exact_below=exact_below
+        )
     if isinstance(index, HnswGraph) and isinstance(spec, HnswSpec):
         beam = max(wanted.ef_search, spec.ef_search)
         return GraphSearcher(index, vectors.shape[1], ef_search=beam, exact_below=exact_below)

@@ -45,19 +45,28 @@ def clustered(seed: int, items: int, dims: int, lists: int) -> tuple[Vectors, Ve
     k=st.integers(0, 40),
     scanned=st.integers(1, 400),
     share=st.sampled_from([None, 0.0, 0.1, 0.5, 1.0]),
+    reach=st.sampled_from([np.inf, 0.0, 0.3, 1.0, 3.0]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 def test_levels_find_what_the_reference_finds(
-    seed: int, items: int, dims: int, lists: int, k: int, scanned: int, share: float | None
+    seed: int,
+    items: int,
+    dims: int,
+    lists: int,
+    k: int,
+    scanned: int,
+    share: float | None,
+    reach: float,
 ) -> None:
     rng = np.random.default_rng(seed)
     vectors = unaligned(small_integers(rng, items, dims))
     centroids, queries = small_integers(rng, lists, dims), small_integers(rng, 3, dims)
     starts, rows = lists_of(rng.integers(0, lists, items), lists)
     bits = None if share is None else bits_of(rng.random(items) < share)
-    found = IvfIndex(centroids, starts, rows, vectors).search(queries, k, scanned, bits)
+    found = IvfIndex(centroids, starts, rows, vectors).search(queries, k, scanned, bits, reach)
     with tamis_kernels.with_level("reference"):
-        expected = IvfIndex(centroids, starts, rows, vectors).search(queries, k, scanned, bits)
+        index = IvfIndex(centroids, starts, rows, vectors)
+        expected = index.search(queries, k, scanned, bits, reach)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -164,6 +173,46 @@ def test_few_of_many_lists_hold_most_of_what_is_near(share: float) -> None:
     assert (np.diff(scores, axis=1) <= 0).all(), "best first"
 
 
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_a_reach_ends_a_search_at_some_list(share: float) -> None:
+    vectors, centroids, (starts, rows) = clustered(9, 5000, 48, 60)
+    mask = np.random.default_rng(2).random(5000) < share
+    sizes = [np.count_nonzero(mask[each]) for each in np.split(rows, starts[1:-1])]
+    index, bits = IvfIndex(centroids, starts, rows, vectors), bits_of(mask)
+    looked_at = []
+    for reach in (0.0, 1.5, 3.0):
+        found, _ = index.search(vectors[:5].copy(), 10, 5000, bits, reach)
+        for query, each in zip(vectors[:5], found, strict=True):
+            nearest = np.argsort(-(centroids @ query))
+            lengths = np.cumsum(np.array(sizes)[nearest])
+            ended = [
+                int(length)
+                for length in lengths
+                if (index.search(query[None], 10, max(1, int(length)), bits)[0][0] == each).all()
+            ]
+            assert ended, "as if so many had been asked for"
+            looked_at.append(ended[0])
+    nearer, near, far = np.array(looked_at).reshape(3, 5)
+    assert (nearer <= near).all()
+    assert (near <= far).all()
+    assert (nearer < mask.sum() / 4).all()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
+def test_with_a_reach_each_search_is_as_long_as_its_query_needs(share: float) -> None:
+    """Queries that are items find their neighbours in a list or two, others in many."""
+    vectors, centroids, (starts, rows) = clustered(3, 5000, 48, 60)
+    rng = np.random.default_rng(1)
+    bits = bits_of(rng.random(5000) < share)
+    index = IvfIndex(centroids, starts, rows, vectors)
+    mixed = vectors[rng.integers(0, 5000, (40, 6))].mean(axis=1)
+    for queries, least in ((vectors[::100].copy(), 0.95), (mixed, 0.9)):
+        found, _ = index.search(queries, 10, 5000, bits, 2.5)
+        exact, _ = scan(vectors, bits, queries, 10)
+        pairs = zip(found, exact, strict=True)
+        assert np.mean([len(np.intersect1d(*pair)) / 10 for pair in pairs]) > least
+
+
 def test_queries_of_one_call_do_not_disturb_each_other() -> None:
     vectors, centroids, (starts, rows) = clustered(5, 400, 20, 9)
     index = IvfIndex(centroids, starts, rows, vectors)
@@ -239,5 +288,8 @@ def test_what_it_cannot_be_given_is_refused_by_name() -> None:
         index.search(vectors[:1].copy(), -1, 1)
     with pytest.raises(ValueError, match="scanned must be 1 or more, got 0"):
         index.search(vectors[:1].copy(), 1, 0)
+    for reach, said in ((-0.5, r"-0\.500000"), (np.nan, "nan")):
+        with pytest.raises(ValueError, match=f"reach must be 0 or more, got {said}"):
+            index.search(vectors[:1].copy(), 1, 1, None, reach)
     with pytest.raises(ValueError, match="bits: at least 1 words are needed, got 0"):
         index.search(vectors[:1].copy(), 1, 1, np.zeros(0, np.uint64))

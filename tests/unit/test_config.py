@@ -89,6 +89,7 @@ def test_whatever_is_written_as_toml_is_the_same_when_read(table: dict[str, obje
         ("[index]\nlists = 1", r"index\.hnsw\.lists: .*; there are ef_construction, ef_search, "),
         ("[index]\nkind = 'ivf'\nm = 1\nlists = 1\nscanned = 9", r"index\.ivf\.m: .* kind, lists"),
         ("[index]\nkind = 'ivf'\nlists = 1", r"index\.ivf\.scanned: Field required"),
+        ("[index]\nkind = 'ivf'\nlists = 1\nscanned = 9\nreach = -1", r"index\.ivf\.reach: "),
         ("[index]\nkind = 'flat'", r"index: Input tag 'flat' .* 'hnsw', 'ivf', 'auto'"),
         ("[split]\ntest = 1.5", r"split\.test: .*less than 1.*, not 1\.5"),
         (

@@ -69,10 +69,12 @@ def test_of_two_indices_that_reach_the_recall_the_faster_is_kept(
         ((0.85, 1.0), (0.95, 20.0), lists),
         ((0.85, 10.0), (0.80, 1.0), graph),
     ):
-        measured = iter(
-            [Measured(graph, graph_recall, graph_us), Measured(lists, lists_recall, lists_us)]
-        )
-        monkeypatch.setattr(indexing, "_least_effort", lambda *_, of=measured: next(of))
+        for name, built, recall, us in (
+            ("_least_graph", graph, graph_recall, graph_us),
+            ("_least_lists", lists, lists_recall, lists_us),
+        ):
+            measured = Measured(built, recall, us)
+            monkeypatch.setattr(indexing, name, lambda *_, of=measured: of)
         best, other = faster(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), AUTO, 0)
         assert best.built is kept
         assert other.built is not kept
@@ -87,6 +89,9 @@ def test_both_are_tried_with_growing_effort_until_they_find_enough() -> None:
         assert measured.recall >= 0.9
         assert measured.us > 0
         assert "recall@100 0.9" in str(measured) or "recall@100 1.0" in str(measured)
+        if isinstance(measured.built, Lists):
+            assert measured.built.spec.reach is not None
+            assert measured.built.spec.scanned < 3000
 
 
 def test_both_are_asked_among_all_items_and_among_half_of_them() -> None:

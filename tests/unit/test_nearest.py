@@ -26,6 +26,7 @@ ITEMS = 2_000
 KINDS = {
     "graph": HnswSpec(m=8, ef_construction=64, ef_search=64),
     "lists": IvfSpec(kind="ivf", lists=60, scanned=1000),
+    "lists within reach": IvfSpec(kind="ivf", lists=60, scanned=2000, reach=3.0),
 }
 Nearest = Callable[..., NearestItems]
 
@@ -42,8 +43,12 @@ def nearest_of(bundle: Bundle, exact_below: int | None = None) -> NearestItems:
             bundle.index, vectors.shape[1], ef_search=100, exact_below=exact_below
         )
         return NearestItems(graph, vectors)
+    spec = bundle.manifest.index
     assert isinstance(bundle.index, IvfIndex)
-    lists = ListSearcher(bundle.index, vectors, scanned=1000, exact_below=exact_below)
+    assert isinstance(spec, IvfSpec)
+    lists = ListSearcher(
+        bundle.index, vectors, scanned=spec.scanned, reach=spec.reach, exact_below=exact_below
+    )
     return NearestItems(lists, vectors)
 
 

@@ -204,11 +204,13 @@ class HnswSpec(_Strict):
 
 
 class IvfSpec(_Strict):
-    """Inverted lists. scanned: eligible rows that a search for 100 looks at."""
+    """Inverted lists. scanned: eligible rows that a search for 100 looks at, at most; reach: lists
+    further off are not looked into, as `IvfIndex.search` has it, None: all may be."""
 
     kind: Literal["ivf"]
     lists: int = Field(ge=1)
     scanned: int = Field(ge=1)
+    reach: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 
 IndexSpec = HnswSpec | IvfSpec

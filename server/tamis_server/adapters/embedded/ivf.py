@@ -20,16 +20,23 @@ _CODES_NS_A_FLOAT = 0.04
 class ListSearcher:
     """The index looks on until it has seen enough allowed rows, so nothing is found too few of.
 
-    vectors: float32[rows, d], those of the index first; scanned: allowed rows that a search for
-    100 looks at; exact_below: scan so many allowed rows exactly, whatever the costs say.
+    vectors: float32[rows, d], those of the index first; scanned, reach: as the manifest has them;
+    exact_below: scan so many allowed rows exactly, whatever the costs say.
     """
 
     def __init__(
-        self, index: IvfIndex, vectors: Vectors, *, scanned: int, exact_below: int | None = None
+        self,
+        index: IvfIndex,
+        vectors: Vectors,
+        *,
+        scanned: int,
+        reach: float | None = None,
+        exact_below: int | None = None,
     ) -> None:
         self._index = index
         self._vectors = vectors[: index.size]
         self._scanned = scanned
+        self._reach = math.inf if reach is None else reach
         self._exact_below = exact_below
 
     @property
@@ -43,7 +50,7 @@ class ListSearcher:
         scanned = min(allowed, max(wanted, _LEAST * k))
         if self._is_exact(allowed, scanned):
             return Found(_each(*scan(self._vectors, bits, queries, k)), Way.EXACT)
-        rows, scores = self._index.search(queries, k, max(scanned, 1), bits)
+        rows, scores = self._index.search(queries, k, max(scanned, 1), bits, self._reach)
         return Found(_each(rows, scores), Way.LISTS)
 
     def _is_exact(self, allowed: int, scanned: int) -> bool:
