@@ -45,6 +45,9 @@ class ServerSettings(_Section):
     workers: int = Field(
         1, ge=1, le=256, description="processes that serve, best one a core; they share a bundle"
     )
+    stuck_s: float = Field(
+        30.0, ge=0, description="a worker that does nothing for so long is replaced; 0: none is"
+    )
     default_timeout_s: float = Field(1.0, gt=0, description="deadline of a call that brings none")
     min_timeout_s: float = Field(0.001, ge=0, description="a call with less left is refused")
     drain_s: float = Field(10.0, ge=0, description="how long in-flight requests may take at exit")

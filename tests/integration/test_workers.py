@@ -247,6 +247,21 @@ async def test_one_silent_worker_leaves_the_others_on_the_page(bundle: Path) -> 
         assert 'tamis_workers_silent{worker="0"} 0.0' in text
 
 
+async def test_a_worker_that_is_stuck_is_replaced(bundle: Path) -> None:
+    with (
+        several(bundle, "--set", "server.stuck_s=1") as server,
+        TamisClient(server.target, channels=2 * WORKERS, timeout_s=PATIENCE_S) as client,
+    ):
+        before = children(server)
+        os.kill(before[0], signal.SIGSTOP)
+        await eventually(
+            lambda: len(children(server)) == WORKERS and before[0] not in children(server)
+        )
+        assert {*before[1:]} < {*children(server)}, "the others stay"
+        for _ in range(4 * WORKERS):
+            assert client.recommend(page_size=3).items
+
+
 async def test_why_the_next_bundle_is_not_served_every_worker_says(tmp_path: Path) -> None:
     directory = tmp_path / "bundle"
     write_bundle(random_parts(seed=0), directory)

@@ -97,6 +97,8 @@ class _Child:
                     application.reject(what)
                 case "metrics":
                     answer = application.exposition()
+                case "alive":
+                    pass  # to get here is the answer
         except Exception as error:  # whoever gave the order waits for the answer
             if not isinstance(error, TamisError):
                 log.exception("order %s failed", order)

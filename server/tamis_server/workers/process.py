@@ -54,6 +54,15 @@ class Worker:
             late = f"worker {self.number} did not swap within {_SWAP_S:g} s and is killed"
             raise WorkerFailed(late) from None
 
+    def has_answered(self) -> bool:
+        """Whether its event loop got to what it was asked the last time; then it is asked again."""
+        promise = self._awaited.get("alive")
+        if promise is not None and not promise.done():
+            return False
+        self._awaited["alive"] = _promise()
+        self._say("alive", None)
+        return True
+
     def learns(self, reason: str) -> None:
         """Why it can't serve the next bundle."""
         self._say("rejected", reason)

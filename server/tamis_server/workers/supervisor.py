@@ -12,6 +12,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections import Counter
 
 from tamis_server.app import origin_of
 from tamis_server.bundles.manifest import Manifest
@@ -28,6 +29,7 @@ from tamis_server.workers.process import Worker, WorkerFailed
 
 log = logging.getLogger(__name__)
 _PATIENCE_S = 1.0  # with a worker that is asked what it measured
+_ROUNDS = 5  # in which a worker does not answer before it counts as stuck
 
 
 class Supervisor:
@@ -81,6 +83,7 @@ class Supervisor:
             follow = self._succession.follow(self._settings.bundle.watch_s or None)
             changes.append(begin(follow, "following bundles"))
             changes.append(begin(self._restart(restart), "restarting workers"))
+            changes.append(begin(self._watch(self._settings.server.stuck_s), "watching workers"))
             await stopped.wait()
             log.info("draining")
         finally:
@@ -104,6 +107,23 @@ class Supervisor:
             for each in (beginning, stopping):
                 each.cancel()
             await asyncio.wait({beginning, stopping})
+
+    async def _watch(self, stuck_s: float) -> None:
+        """Kill workers that do nothing for so long; others take their places, as with any that die.
+
+        Counted in rounds: after a pause of the whole machine everybody is late once.
+        """
+        unanswered: Counter[Worker] = Counter()
+        while stuck_s:
+            await asyncio.sleep(stuck_s / _ROUNDS)
+            workers = self._crew.serving()
+            unanswered = Counter(
+                {each: unanswered[each] + 1 for each in workers if not each.has_answered()}
+            )
+            for worker, rounds in unanswered.items():
+                if rounds == _ROUNDS:
+                    log.error("worker %s is stuck and is killed", worker.number)
+                    worker.kill()
 
     async def _restart(self, wanted: asyncio.Event) -> None:
         while True:
