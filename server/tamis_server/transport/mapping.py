@@ -21,7 +21,7 @@ from tamis_server.domain.context import (
 )
 from tamis_server.domain.ports import Catalogue, Item, ItemCounters
 from tamis_server.domain.slate import Shortfall, Slate
-from tamis_server.transport.validation import DEFAULT_PAGE_SIZE
+from tamis_server.transport.validation import DEFAULT_PAGE_SIZE, KEPT_BYTES
 
 Request = pb.RecommendRequest | pb.RelatedItemsRequest | pb.SearchRequest
 Response = pb.RecommendResponse | pb.RelatedItemsResponse | pb.SearchResponse
@@ -182,6 +182,17 @@ def _item_from(bits: int) -> bytes:
 
 
 def _predicate(predicate: pb.Predicate) -> Predicate:
+    if predicate.ByteSize() > KEPT_BYTES:
+        return _read_predicate(predicate)
+    return _kept_predicate(predicate.SerializeToString())
+
+
+@lru_cache(maxsize=1024)
+def _kept_predicate(serialized: bytes) -> Predicate:
+    return _read_predicate(pb.Predicate.FromString(serialized))
+
+
+def _read_predicate(predicate: pb.Predicate) -> Predicate:
     condition = predicate.WhichOneof("condition")
     operator = _OPERATORS[str(condition)]
     if operator is Operator.RANGE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -32,6 +33,7 @@ MAX_ATTRIBUTES = 100
 EARLIEST_EVENT = 946_684_800  # 2000-01-01
 MAX_AHEAD_S = 86_400
 
+KEPT_BYTES = 512  # of a predicate, up to which what is made of it is kept
 _LAST_SECOND = 253_402_300_799  # of the year 9999, where Timestamp ends
 _LEAST_NORM = 1e-12
 _MAX_ECHO = 64  # characters of what the caller wrote that are said back
@@ -217,7 +219,8 @@ def _check_common(
     violations.identifiers("excluded_item_ids", request.excluded_item_ids, MAX_EXCLUDED)
     violations.count("predicates", request.predicates, MAX_PREDICATES)
     for position, predicate in enumerate(request.predicates[:MAX_PREDICATES]):
-        _check_predicate(violations, f"predicates[{position}]", predicate, known)
+        if not _is_good(predicate, known):
+            _check_predicate(violations, f"predicates[{position}]", predicate, known)
     _check_attributes(violations, request.attributes, known)
 
 
@@ -263,6 +266,22 @@ def _check_vector(violations: Violations, field: str, vector: Sequence[float], d
         violations.add(field, "has a number that is not finite")
     elif math.hypot(*vector) < _LEAST_NORM:
         violations.add(field, "is zero, a direction must be given")
+
+
+def _is_good(predicate: pb.Predicate, known: Mapping[str, AttributeType]) -> bool:
+    """Whether it is known that nothing is wrong with it: most are asked for again and again."""
+    attribute = known.get(predicate.attribute)
+    if attribute is None or predicate.ByteSize() > KEPT_BYTES:
+        return False
+    return _is_serialized_good(predicate.SerializeToString(), attribute)
+
+
+@lru_cache(maxsize=1024)
+def _is_serialized_good(serialized: bytes, attribute: AttributeType) -> bool:
+    violations = Violations()
+    predicate = pb.Predicate.FromString(serialized)
+    _check_predicate(violations, "", predicate, {attribute.name: attribute})
+    return not violations.found
 
 
 def _check_predicate(
