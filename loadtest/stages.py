@@ -47,8 +47,8 @@ class Stages:
 
 async def _answer(engine: Engine, request: bytes) -> float:
     start = perf_counter()
-    asked = pb.RecommendRequest.FromString(request)
-    response, _ = await recommend(engine, asked, "stages", Deadline.after(30))
+    asked, response = pb.RecommendRequest.FromString(request), pb.RecommendResponse()
+    await recommend(engine, asked, "stages", Deadline.after(30), response)
     response.SerializeToString()
     return perf_counter() - start
 

@@ -54,9 +54,9 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
     async def Recommend(
         self, request: pb.RecommendRequest, context: Context
     ) -> pb.RecommendResponse:
-        call = current_call()
-        response, slate = await recommend(
-            self._engines.current, request, call.request_id, call.deadline
+        call, response = current_call(), pb.RecommendResponse()
+        slate = await recommend(
+            self._engines.current, request, call.request_id, call.deadline, response
         )
         _note(call, slate)
         return response
@@ -67,22 +67,23 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
         call, engine = current_call(), self._engines.current
         validation.check_count("requests", request.requests, validation.MAX_BATCH)
         room = asyncio.Semaphore(_BATCH_IN_FLIGHT)
+        response = pb.BatchRecommendResponse()
 
-        async def one(position: int, each: pb.RecommendRequest) -> pb.BatchRecommendResult:
-            request_id = f"{call.request_id}-{position}"
+        async def one(each: pb.RecommendRequest, result: pb.BatchRecommendResult, at: int) -> None:
+            request_id = f"{call.request_id}-{at}"
             async with room:
                 await asyncio.sleep(0)  # most funnels never wait, and would not let others in
                 try:
-                    response, _ = await recommend(engine, each, request_id, call.deadline)
+                    await recommend(engine, each, request_id, call.deadline, result.response)
                 except Exception as error:
-                    status = refusal(error, request_id)
-                    return pb.BatchRecommendResult(error=_request_error(status))
-                return pb.BatchRecommendResult(response=response)
+                    result.error.CopyFrom(_request_error(refusal(error, request_id)))
 
-        results = await asyncio.gather(*(one(*pair) for pair in enumerate(request.requests)))
-        call.notes["requests"] = len(results)
-        call.notes["refused"] = sum(result.HasField("error") for result in results)
-        return pb.BatchRecommendResponse(results=results)
+        await asyncio.gather(
+            *(one(each, response.results.add(), at) for at, each in enumerate(request.requests))
+        )
+        call.notes["requests"] = len(response.results)
+        call.notes["refused"] = sum(result.HasField("error") for result in response.results)
+        return response
 
     async def RelatedItems(
         self, request: pb.RelatedItemsRequest, context: Context
@@ -130,10 +131,15 @@ class RecommendServicer(recommend_service_pb2_grpc.RecommendServiceServicer):
 
 
 async def recommend(
-    engine: Engine, request: pb.RecommendRequest, request_id: str, deadline: Deadline
-) -> tuple[pb.RecommendResponse, Slate]:
-    """One request from checks to the answer, and the slate that it tells of. Raises InvalidRequest,
-    and what the funnel raises."""
+    engine: Engine,
+    request: pb.RecommendRequest,
+    request_id: str,
+    deadline: Deadline,
+    response: pb.RecommendResponse,
+) -> Slate:
+    """One request from checks to the answer, which fills ``response``, an empty one: it may be part
+    of another message, where it would be copied to. Raises InvalidRequest, and what the funnel
+    raises."""
     validation.check_recommend(request, engine.catalogue.attributes)
     slate = await engine.recommend.run(
         mapping.to_context(
@@ -145,11 +151,11 @@ async def recommend(
             variant=engine.variant_of(request.user_id),
         )
     )
-    response = pb.RecommendResponse(
-        request_id=request_id, bundle_id=engine.bundle.bundle_id, variant=slate.variant
-    )
+    response.request_id = request_id
+    response.bundle_id = engine.bundle.bundle_id
+    response.variant = slate.variant
     mapping.fill(response, slate, engine.catalogue, request.attributes, trace=request.trace)
-    return response, slate
+    return slate
 
 
 def _note(call: Call, slate: Slate) -> None:
