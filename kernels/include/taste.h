@@ -8,10 +8,22 @@
 
 namespace tamis {
 
-// Of each column of values [n][width] the most frequent number above 0 among `count` rows, all in
-// range; the least of several, 0 where there is none.
-void most_frequent(const std::int32_t* values, std::size_t width, const std::int32_t* rows,
-                   std::size_t count, std::int32_t* modes);
+constexpr std::size_t kUserDense = 4;
+
+struct UserEvents {
+    const std::int32_t* rows;  // [count], oldest first, all in range
+    const double* times;       // seconds
+    const bool* positive;
+    std::size_t count;
+};
+
+// Of the items of the last `recent` positive events: of each column of fields [n][width] the most
+// frequent number above 0 (the least of several, 0 where there is none), then the last one's numbers,
+// to `values` [2][width]. To dense [kUserDense]: log1p of the events and of the days from the last
+// one to `now`, each over 5; the mean popularity of the items; the share of positive events.
+void user_features(const UserEvents& events, double now, std::size_t recent,
+                   const std::int32_t* fields, std::size_t width, const float* popularity,
+                   std::int32_t* values, float* dense);
 
 constexpr std::size_t kCrosses = 4;
 

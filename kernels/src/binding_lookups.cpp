@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "bindings.h"
 #include "key_index.h"
+#include "xxh64.h"
 
 namespace tamis {
 namespace {
@@ -25,7 +26,21 @@ public:
         return positions;
     }
 
+    std::int32_t find_text(const py::str& text) const {
+        const std::uint64_t key = key_of(text);
+        std::int32_t position = -1;
+        index_.find(&key, 1, &position);
+        return position;
+    }
+
 private:
+    static std::uint64_t key_of(const py::str& text) {
+        py::ssize_t size = 0;
+        const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+        if (bytes == nullptr) throw py::error_already_set();
+        return xxh64(reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size));
+    }
+
     // Of a million keys it takes tens of milliseconds, in which others get on.
     KeyIndex indexed(std::size_t size) const {
         const Unlocked unlocked;
@@ -59,6 +74,42 @@ py::array_t<std::uint64_t> row_bits(py::handle rows_object, std::int64_t words) 
     return bits;
 }
 
+py::list texts_at(py::handle data_object, py::handle offsets_object, py::handle positions_object) {
+    const Array<std::uint8_t> data("data", data_object, 1);
+    const Array<std::int64_t> offsets("offsets", offsets_object, 1, Alignment::any);
+    const Array<std::int32_t> positions("positions", positions_object, 1);
+    if (offsets.size() == 0) throw py::value_error("offsets: at least 1 is needed, got 0");
+    check_rows(positions, offsets.size() - 1, "positions");
+    const std::size_t count = positions.size();
+    const auto offset = [&](std::size_t i) {
+        std::int64_t value;
+        std::memcpy(&value, offsets.data() + i, sizeof value);
+        return value;
+    };
+    // each lies somewhere else: all are on their way before the first is needed
+    for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(offsets.data() + positions.data()[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t at = static_cast<std::size_t>(positions.data()[i]);
+        const std::int64_t start = offset(at), end = offset(at + 1);
+        if (start < 0 || end < start || static_cast<std::size_t>(end) > data.size())
+            throw py::value_error("offsets[" + std::to_string(at) + "] and the next are " +
+                                  std::to_string(start) + " and " + std::to_string(end) +
+                                  ", they must ascend within the " + std::to_string(data.size()) +
+                                  " bytes");
+        __builtin_prefetch(data.data() + start);
+    }
+    py::list found(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t at = static_cast<std::size_t>(positions.data()[i]);
+        const std::int64_t start = offset(at);
+        PyObject* text = PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(data.data()) + start,
+                                              offset(at + 1) - start, nullptr);
+        if (text == nullptr) throw py::error_already_set();
+        PyList_SET_ITEM(found.ptr(), static_cast<py::ssize_t>(i), text);
+    }
+    return found;
+}
+
 }  // namespace
 
 void bind_lookups(py::module_& module) {
@@ -67,7 +118,9 @@ void bind_lookups(py::module_& module) {
     py::class_<BoundKeyIndex>(module, "KeyIndex")
         .def(py::init<py::handle>(), arg("keys"))
         .def_property_readonly("distinct", &BoundKeyIndex::distinct)
-        .def("find", &BoundKeyIndex::find, arg("wanted"));
+        .def("find", &BoundKeyIndex::find, arg("wanted"))
+        .def("find_text", &BoundKeyIndex::find_text, arg("text"));
+    module.def("texts", texts_at, arg("data"), arg("offsets"), arg("positions"));
 }
 
 }  // namespace tamis

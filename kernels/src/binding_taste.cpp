@@ -1,5 +1,6 @@
 // Features of users and candidates, and the item-to-item weights that some of them are made of.
 
+#include <algorithm>
 #include <optional>
 
 #include "affinity.h"
@@ -54,15 +55,29 @@ py::tuple affine_to(py::handle rows_object, py::handle weights_object, py::handl
     return py::make_tuple(first(std::move(rows), count), first(std::move(sums), count));
 }
 
-py::array_t<std::int32_t> frequent_values(py::handle values_object, py::handle rows_object) {
-    const Array<std::int32_t> values("values", values_object, 2);
+py::tuple features_of(py::handle rows_object, py::handle times_object, py::handle positive_object,
+                      double now, std::size_t recent, py::handle fields_object,
+                      py::handle popularity_object, py::handle tail_object) {
     const Array<std::int32_t> rows("rows", rows_object, 1);
-    check_rows(rows, values.shape(0));
-    auto modes = empty<std::int32_t>(values.shape(1));
-    std::int32_t* out = modes.mutable_data();
-    const Unlocked unlocked;
-    most_frequent(values.data(), values.shape(1), rows.data(), rows.size(), out);
-    return modes;
+    const Array<double> times("times", times_object, 1);
+    const Array<bool> positive("positive", positive_object, 1);
+    const Array<std::int32_t> item_fields("item_fields", fields_object, 2);
+    const Array<float> popularity("popularity", popularity_object, 1);
+    const Array<std::int32_t> tail("tail", tail_object, 1);
+    times.check_length(rows.size());
+    positive.check_length(rows.size());
+    if (popularity.size() < item_fields.shape(0))
+        throw py::value_error("popularity: at least " + std::to_string(item_fields.shape(0)) +
+                              " entries are needed, got " + std::to_string(popularity.size()));
+    check_rows(rows, item_fields.shape(0));
+    const std::size_t width = item_fields.shape(1);
+    auto fields = empty<std::int32_t>(2 * width + tail.size());
+    auto dense = empty<float>(kUserDense);
+    std::int32_t* values = fields.mutable_data();
+    user_features({rows.data(), times.data(), positive.data(), rows.size()}, now, recent,
+                  item_fields.data(), width, popularity.data(), values, dense.mutable_data());
+    std::copy(tail.data(), tail.data() + tail.size(), values + 2 * width);
+    return py::make_tuple(std::move(fields), std::move(dense));
 }
 
 py::array_t<float> crossed(py::handle vectors_object, py::handle rows_object,
@@ -99,7 +114,8 @@ void bind_taste(py::module_& module) {
     module.def("affinities", affinities_of, arg("rows"), arg("weights"), arg("history"),
                arg("asked"));
     module.def("affine_rows", affine_to, arg("rows"), arg("weights"), arg("history"));
-    module.def("most_frequent", frequent_values, arg("values"), arg("rows"));
+    module.def("user_features", features_of, arg("rows"), arg("times"), arg("positive"), arg("now"),
+               arg("recent"), arg("item_fields"), arg("popularity"), arg("tail"));
     module.def("cross_features", crossed, arg("vectors"), arg("rows"), arg("query"), arg("taken"),
                arg("recent"), arg("near_rows"), arg("near_weights"), arg("learnt_as"));
 }

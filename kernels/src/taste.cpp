@@ -1,6 +1,7 @@
 #include "taste.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -33,8 +34,7 @@ const std::int32_t* learnt(const CrossFeatures& about, const std::int32_t* rows,
     return memory.data();
 }
 
-}  // namespace
-
+// Of each column of values [n][width] the most frequent number above 0 among `count` rows.
 void most_frequent(const std::int32_t* values, std::size_t width, const std::int32_t* rows,
                    std::size_t count, std::int32_t* modes) {
     thread_local std::vector<std::int32_t> column;
@@ -54,6 +54,40 @@ void most_frequent(const std::int32_t* values, std::size_t width, const std::int
             modes[c] = column[i];
         }
     }
+}
+
+}  // namespace
+
+void user_features(const UserEvents& events, double now, std::size_t recent,
+                   const std::int32_t* fields, std::size_t width, const float* popularity,
+                   std::int32_t* values, float* dense) {
+    constexpr double kDay = 86'400, kScale = 5;
+    std::memset(values, 0, 2 * width * sizeof *values);
+    std::memset(dense, 0, kUserDense * sizeof *dense);
+    if (events.count == 0) return;
+    const std::size_t latest = events.count - 1;
+    const auto all = static_cast<double>(events.count);
+    dense[0] = static_cast<float>(std::log1p(all) / kScale);
+    dense[1] = static_cast<float>(std::log1p(std::max(now - events.times[latest], 0.0) / kDay) / kScale);
+    thread_local std::vector<std::int32_t> chosen;
+    chosen.clear();
+    std::size_t positive = 0;
+    for (std::size_t i = events.count; i-- > 0;) {
+        if (!events.positive[i]) continue;
+        if (positive++ < recent) chosen.push_back(events.rows[i]);
+    }
+    dense[3] = static_cast<float>(static_cast<double>(positive) / all);
+    if (chosen.empty()) return;
+    for (const std::int32_t row : chosen) {  // each lies somewhere else
+        __builtin_prefetch(fields + static_cast<std::size_t>(row) * width);
+        __builtin_prefetch(popularity + row);
+    }
+    most_frequent(fields, width, chosen.data(), chosen.size(), values);
+    std::memcpy(values + width, fields + static_cast<std::size_t>(chosen[0]) * width,
+                width * sizeof *values);
+    double sum = 0;
+    for (const std::int32_t row : chosen) sum += popularity[row];
+    dense[2] = static_cast<float>(sum / static_cast<double>(chosen.size()));
 }
 
 void cross_features(const CrossFeatures& about, const std::int32_t* rows, std::size_t count,

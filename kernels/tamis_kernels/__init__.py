@@ -59,13 +59,14 @@ __all__ = [
     "insert_keys",
     "level",
     "mmr",
-    "most_frequent",
     "only_parts",
     "parts_of",
     "scan",
     "select",
     "set_level",
+    "texts",
     "top_k",
+    "user_features",
     "with_level",
     "with_parts",
     "xxh64",
@@ -316,12 +317,28 @@ def affine_rows(
     return _kernels.affine_rows(rows, weights, history)
 
 
-def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Of each column the number above 0 that most of the chosen rows have.
+def user_features(
+    rows: NDArray[np.int32],
+    times: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    now: float,
+    recent: int,
+    item_fields: NDArray[np.int32],
+    popularity: NDArray[np.float32],
+    tail: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """What a user's events say of the user.
 
-    values: int32[n, f]; rows: int32[m]. Returns int32[f]: the least of several, 0 without any.
+    rows int32[e], times float64[e] (seconds) and positive bool[e]: the events, oldest first, and
+    which of them speak for their items; item_fields: int32[n, f]; popularity: float32[n or more];
+    tail: int32[t]. "The items" are those of the last ``recent`` positive events. Returns fields
+    int32[2f + t]: the most frequent value above 0 of each of the items' fields (the least of
+    several), the last item's values, the tail; and dense float32[4]: log1p of the number of events,
+    over 5; log1p of the days from the last of all to ``now``, at least 0, over 5; the items' mean
+    popularity; the share of positive events. 0 for what is not there.
+    IndexError: a row is outside of item_fields.
     """
-    return _kernels.most_frequent(values, rows)
+    return _kernels.user_features(rows, times, positive, now, recent, item_fields, popularity, tail)
 
 
 def cross_features(
@@ -445,6 +462,22 @@ class KeyIndex(_Made):
     def find(self, wanted: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Their positions int32[m], for wanted uint64[m]; -1 for a key that is not there."""
         return self._index.find(wanted)
+
+    def find_text(self, text: str) -> int:
+        """The position of the key of a text, `xxh64` of its UTF-8 bytes; -1 if it is not there."""
+        return self._index.find_text(text)
+
+
+def texts(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], positions: NDArray[np.int32]
+) -> list[str]:
+    """Some of many texts that lie one behind the other, in UTF-8.
+
+    data: uint8[m]; offsets: int64[n + 1], of which text i has data[offsets[i]:offsets[i + 1]];
+    positions: int32[k]. IndexError: a position is outside of 0 to n - 1. ValueError: offsets of one
+    that is asked for do not ascend within the data. UnicodeDecodeError: it is not UTF-8.
+    """
+    return _kernels.texts(data, offsets, positions)
 
 
 def halved(values: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -59,7 +59,16 @@ def affinities(
 def affine_rows(
     rows: NDArray[np.int32], weights: NDArray[np.float32], history: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
-def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]: ...
+def user_features(
+    rows: NDArray[np.int32],
+    times: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    now: float,
+    recent: int,
+    item_fields: NDArray[np.int32],
+    popularity: NDArray[np.float32],
+    tail: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
 def cross_features(
     vectors: NDArray[np.float32],
     rows: NDArray[np.int32],
@@ -99,7 +108,11 @@ class KeyIndex:
     @property
     def distinct(self) -> int: ...
     def find(self, wanted: NDArray[np.uint64]) -> NDArray[np.int32]: ...
+    def find_text(self, text: str) -> int: ...
 
+def texts(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], positions: NDArray[np.int32]
+) -> list[str]: ...
 def halved(values: NDArray[np.float32]) -> NDArray[np.float16]: ...
 
 class QueryTower:

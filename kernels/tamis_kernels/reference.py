@@ -19,6 +19,7 @@ from tamis_kernels.reference_hnsw import HnswGraph as HnswGraph  # noqa: PLC0414
 from tamis_kernels.reference_ivf import IvfIndex as IvfIndex  # noqa: PLC0414  its name too
 from tamis_kernels.reference_lookups import KeyIndex as KeyIndex  # noqa: PLC0414
 from tamis_kernels.reference_lookups import bits_of as bits_of  # noqa: PLC0414
+from tamis_kernels.reference_lookups import texts as texts  # noqa: PLC0414
 from tamis_kernels.reference_merge import best_of as best_of  # noqa: PLC0414
 from tamis_kernels.reference_merge import fuse_ranks as fuse_ranks  # noqa: PLC0414
 from tamis_kernels.reference_products import inner_products
@@ -31,7 +32,7 @@ from tamis_kernels.reference_records import with_parts as with_parts  # noqa: PL
 from tamis_kernels.reference_taste import affine_rows as affine_rows  # noqa: PLC0414
 from tamis_kernels.reference_taste import affinities as affinities  # noqa: PLC0414
 from tamis_kernels.reference_taste import cross_features as cross_features  # noqa: PLC0414
-from tamis_kernels.reference_taste import most_frequent as most_frequent  # noqa: PLC0414
+from tamis_kernels.reference_taste import user_features as user_features  # noqa: PLC0414
 from tamis_kernels.reference_towers import DeepFMSide as DeepFMSide  # noqa: PLC0414
 from tamis_kernels.reference_towers import QueryTower as QueryTower  # noqa: PLC0414
 from tamis_kernels.reference_towers import halved as halved  # noqa: PLC0414

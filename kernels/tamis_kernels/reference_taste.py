@@ -52,17 +52,44 @@ def affine_rows(
     return found, sums[found].astype(np.float32)
 
 
-def most_frequent(values: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    check("values", values, np.int32, 2)
+def user_features(
+    rows: NDArray[np.int32],
+    times: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    now: float,
+    recent: int,
+    item_fields: NDArray[np.int32],
+    popularity: NDArray[np.float32],
+    tail: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     check("rows", rows, np.int32, 1)
-    check_rows(rows, len(values))
-    modes = np.zeros(values.shape[1], np.int32)
-    for column in range(values.shape[1]):
-        chosen = values[rows, column]
-        numbers, counts = np.unique(chosen[chosen > 0], return_counts=True)
-        if len(numbers):
-            modes[column] = numbers[counts.argmax()]
-    return modes
+    check("times", times, np.float64, 1)
+    check("positive", positive, np.bool_, 1)
+    check("item_fields", item_fields, np.int32, 2)
+    check("popularity", popularity, np.float32, 1)
+    check("tail", tail, np.int32, 1)
+    check_length("times", times, len(rows))
+    check_length("positive", positive, len(rows))
+    if len(popularity) < len(item_fields):
+        raise ValueError(
+            f"popularity: at least {len(item_fields)} entries are needed, got {len(popularity)}"
+        )
+    check_rows(rows, len(item_fields))
+    top, last = np.zeros((2, item_fields.shape[1]), np.int32)
+    dense = np.zeros(4, np.float32)
+    if len(rows):
+        days = max(now - times[-1], 0.0) / 86_400.0
+        dense[:2] = np.log1p(len(rows)) / 5.0, np.log1p(days) / 5.0
+        dense[3] = positive.mean()
+    chosen = rows[positive]
+    chosen = chosen[len(chosen) - min(recent, len(chosen)) :]
+    if len(chosen):
+        last = item_fields[chosen[-1]]
+        dense[2] = popularity[chosen].mean()
+        for column, values in enumerate(item_fields[chosen].T):
+            numbers, counts = np.unique(values[values > 0], return_counts=True)
+            top[column] = numbers[counts.argmax()] if len(numbers) else 0
+    return np.concatenate([top, last, tail]), dense
 
 
 def cross_features(

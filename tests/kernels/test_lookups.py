@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.kernel_arrays import LENGTHS, unaligned
-from tamis_kernels import KeyIndex, bits_of
+from tamis_kernels import KeyIndex, bits_of, texts, xxh64
 
 KEYS = st.one_of(st.integers(0, 20), st.integers(0, 2**64 - 1))
 
@@ -35,6 +35,44 @@ def test_keys_are_found_among_any_number(length: int) -> None:
     # keys that fall onto few slots of the table
     near = np.arange(length, dtype=np.uint64)
     assert (KeyIndex(near).find(near[order]) == order).all()
+
+
+@given(texts_=st.lists(st.text(), max_size=30), other=st.text())
+def test_a_text_is_found_by_its_key(texts_: list[str], other: str) -> None:
+    encoded = [text.encode() for text in texts_]
+    offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+    index = KeyIndex(xxh64(np.frombuffer(b"".join(encoded), np.uint8), offsets))
+    for text in [*texts_, other]:
+        assert index.find_text(text) == (texts_.index(text) if text in texts_ else -1)
+
+
+@given(texts_=st.lists(st.text(), min_size=1, max_size=30), data=st.data())
+def test_texts_are_those_at_the_positions(texts_: list[str], data: st.DataObject) -> None:
+    encoded = [text.encode() for text in texts_]
+    offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+    positions = data.draw(st.lists(st.integers(0, len(texts_) - 1), max_size=40))
+    found = texts(
+        np.frombuffer(b"".join(encoded), np.uint8),
+        unaligned(offsets),
+        np.array(positions, np.int32),
+    )
+    assert found == [texts_[position] for position in positions]
+
+
+def test_texts_that_are_none_are_refused() -> None:
+    data, at = np.frombuffer(b"ab\xff", np.uint8), np.array([1], np.int32)
+    for offsets, message in (
+        ([0, 2, 1], r"offsets\[1\] and the next are 2 and 1"),
+        ([0, -1, 1], r"offsets\[1\] and the next are -1 and 1"),
+        ([0, 1, 4], r"offsets\[1\] and the next are 1 and 4, they must ascend within the 3 bytes"),
+        ([], "offsets: at least 1 is needed, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            texts(data, np.array(offsets, np.int64), at)
+    with pytest.raises(IndexError, match=r"positions\[0\] is 1, allowed are 0 to 0"):
+        texts(data, np.array([0, 1], np.int64), at)
+    with pytest.raises(UnicodeDecodeError):
+        texts(data, np.array([0, 1, 3], np.int64), at)
 
 
 def test_the_index_outlives_the_names_of_its_keys() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.kernel_arrays import unaligned
-from tamis_kernels import affine_rows, affinities, cross_features, most_frequent
+from tamis_kernels import affine_rows, affinities, cross_features, user_features
 
 ITEMS = 70
 
@@ -105,28 +107,74 @@ def test_wrong_arguments_are_refused_by_name() -> None:
         affinities(rows, weights, some, np.zeros(1))  # type: ignore[arg-type]
 
 
+EVENT = st.tuples(st.integers(0, 9), st.booleans(), st.floats(0, 1e9))
+
+
 @given(
-    values=st.lists(st.tuples(st.integers(-2, 6), st.integers(0, 3)), min_size=1, max_size=30),
-    data=st.data(),
+    values=st.lists(st.tuples(st.integers(-2, 6), st.integers(0, 3)), min_size=10, max_size=10),
+    events=st.lists(EVENT, max_size=40),
+    recent=st.integers(0, 25),
+    now=st.floats(0, 2e9),
+    tail=st.lists(st.integers(-5, 5), max_size=3),
 )
 @settings(deadline=None)
-def test_the_most_frequent_value_of_each_column_is_found(
-    values: list[tuple[int, int]], data: st.DataObject
+def test_a_users_features_are_of_the_last_positive_events(
+    values: list[tuple[int, int]],
+    events: list[tuple[int, bool, float]],
+    recent: int,
+    now: float,
+    tail: list[int],
 ) -> None:
-    rows = data.draw(st.lists(st.integers(0, len(values) - 1), max_size=40))
-    expected = []
+    table = np.array(values, np.int32)
+    popularity = np.linspace(0, 1, 12, dtype=np.float32)
+    rows, positive, times = ([event[part] for event in events] for part in range(3))
+    found, dense = user_features(
+        np.array(rows, np.int32),
+        np.array(times, np.float64),
+        np.array(positive, np.bool_),
+        now,
+        recent,
+        table,
+        popularity,
+        np.array(tail, np.int32),
+    )
+    chosen = [row for row, is_positive in zip(rows, positive, strict=True) if is_positive]
+    chosen = chosen[max(0, len(chosen) - recent) :]
+    top = []
     for column in range(2):
-        chosen = [values[row][column] for row in rows if values[row][column] > 0]
-        expected.append(min(chosen, key=lambda value: (-chosen.count(value), value), default=0))
-    table = np.array(values, np.int32).reshape(-1, 2)
-    found = most_frequent(table, np.array(rows, np.int32))
-    assert found.dtype == np.int32
-    assert found.tolist() == expected
+        seen = [values[row][column] for row in chosen if values[row][column] > 0]
+        top.append(min(seen, key=lambda value: (-seen.count(value), value), default=0))
+    assert (found.dtype, dense.dtype) == (np.int32, np.float32)
+    assert found.tolist() == [*top, *(values[chosen[-1]] if chosen else (0, 0)), *tail]
+    expected = [0.0] * 4
+    if rows:
+        expected[0] = math.log1p(len(rows)) / 5
+        expected[1] = math.log1p(max(now - times[-1], 0) / 86_400) / 5
+        expected[2] = float(popularity[chosen].mean()) if chosen else 0.0
+        expected[3] = sum(positive) / len(rows)
+    np.testing.assert_allclose(dense, expected, rtol=1e-6, atol=1e-30)
 
 
-def test_the_most_frequent_of_a_row_outside_the_table_is_refused() -> None:
-    with pytest.raises(IndexError, match=r"rows\[0\] is 2, allowed are 0 to 1"):
-        most_frequent(np.zeros((2, 3), np.int32), np.array([2], np.int32))
+def test_what_a_users_features_cannot_be_made_of_is_refused_by_name() -> None:
+    def refused(error: type[Exception], message: str, **changed: object) -> None:
+        given = {
+            "rows": np.array([1], np.int32),
+            "times": np.zeros(1),
+            "positive": np.ones(1, np.bool_),
+            "now": 0.0,
+            "recent": 3,
+            "item_fields": np.zeros((2, 3), np.int32),
+            "popularity": np.zeros(2, np.float32),
+            "tail": np.zeros(0, np.int32),
+        }
+        with pytest.raises(error, match=message):
+            user_features(**{**given, **changed})  # type: ignore[arg-type]
+
+    refused(IndexError, r"rows\[0\] is 2, allowed are 0 to 1", rows=np.array([2], np.int32))
+    refused(ValueError, "times: axis 0 must have 1 entries, got 2", times=np.zeros(2))
+    refused(ValueError, "positive: axis 0 must have 1", positive=np.ones(0, np.bool_))
+    refused(ValueError, "popularity: at least 2", popularity=np.zeros(1, np.float32))
+    refused(TypeError, "positive: dtype bool", positive=np.ones(1, np.uint8))
 
 
 @pytest.mark.parametrize("dims", [0, 1, 17, 64])

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from math import log1p
-
 import numpy as np
 import numpy.typing as npt
 
@@ -90,28 +88,19 @@ def user_features(
     """
     if len(rows) > LONGEST:
         rows, times, kinds = rows[-LONGEST:], times[-LONGEST:], kinds[-LONGEST:]
-    events = len(rows)
     when = int(now)
     clock = (1 + (when // 3600) % 24, 1 + (when // 86_400 + 3) % 7)  # UTC; 1970-01-01: Thursday
-    width = item_fields.shape[1]
-    known = 2 * width + 3  # and what comes behind, of the profile
-    fields = np.zeros(known + len(profile), np.int32)
-    if len(profile):
-        fields[known:] = profile
-    dense = np.zeros(len(USER_DENSE), np.float32)
-    fields[2 * width : known] = (min(events.bit_length(), 13), *clock)
-    if not events:
-        return fields, dense
-    positive = is_positive(kinds)
-    recent = rows[positive][-RECENT:]
-    if len(recent):
-        fields[:width] = tamis_kernels.most_frequent(item_fields, recent)
-        fields[width : 2 * width] = item_fields[recent.item(-1)]
-        dense[2] = np.add.reduce(log_popularity.take(recent)) / len(recent)
-    dense[0] = log1p(events) / 5.0
-    dense[1] = log1p(max(now - times.item(-1), 0.0) / DAY) / 5.0  # as `ages`
-    dense[3] = np.count_nonzero(positive) / events
-    return fields, dense
+    activity = min(len(rows).bit_length(), 13)
+    return tamis_kernels.user_features(
+        rows,
+        times,
+        is_positive(kinds),
+        now,
+        RECENT,
+        item_fields,
+        log_popularity,
+        np.array((activity, *clock, *profile.tolist()), np.int32),
+    )
 
 
 def cross_features(

@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 import pyarrow as pa
 
-from tamis_kernels import xxh64
+from tamis_kernels import texts, xxh64
 from tamis_server.domain.candidates import Keys, Rows
 
 
@@ -55,8 +55,4 @@ class Ids:
         return str(self._bytes[start:end], "utf-8")
 
     def of(self, positions: Rows) -> list[str]:
-        starts = self._offsets.take(positions).tolist()
-        ends = self._offsets.take(positions + 1).tolist()
-        return [
-            str(self._bytes[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)
-        ]
+        return texts(np.frombuffer(self._bytes, np.uint8), self._offsets, positions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tamis_kernels import KeyIndex
-from tamis_server.bundles.ids import Ids, item_keys
+from tamis_server.bundles.ids import Ids
 from tamis_server.bundles.loader import Bundle
 from tamis_server.domain.candidates import Keys
 from tamis_server.domain.context import KnownUser, UserState
@@ -31,7 +31,7 @@ class BundleHistories:
 
     def of(self, user_id: str, now: float) -> KnownUser | None:
         """The user as of the bundle; None for one it does not know."""
-        position = self._position.find(item_keys([user_id])).item()
+        position = self._position.find_text(user_id)
         if position < 0 or self._ids.at(position) != user_id:
             return None
         own = slice(self._offsets.item(position), self._offsets.item(position + 1))
