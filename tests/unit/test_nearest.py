@@ -98,6 +98,26 @@ def test_a_filter_far_from_the_query_loses_nothing(bundle: Bundle, exact_below: 
     assert tally.seconds > 0
 
 
+@pytest.mark.parametrize(
+    ("reach", "share", "way"),
+    [
+        (None, 0.5, Way.LISTS),
+        (None, 0.04, Way.EXACT),
+        (3.0, 0.04, Way.LISTS),
+        (3.0, 0.005, Way.EXACT),
+    ],
+)
+def test_few_allowed_rows_are_scanned_and_within_a_reach_fewer(
+    tmp_path: Path, reach: float | None, share: float, way: Way
+) -> None:
+    write_bundle(random_parts(items=ITEMS, users=2, index=KINDS["lists"]), tmp_path / "bundle")
+    bundle = load(tmp_path / "bundle")
+    assert isinstance(bundle.index, IvfIndex)
+    allowed = eligible(np.random.default_rng(3).random(ITEMS) < share)
+    searcher = ListSearcher(bundle.index, bundle.vectors, scanned=500, reach=reach)
+    assert searcher.search(bundle.vectors[:1], 100, allowed.bits, allowed.count).way is way
+
+
 def test_what_a_graph_misses_is_scanned_and_counted(tmp_path: Path) -> None:
     # all that is allowed is alike, and unlike all else: links lead elsewhere
     parts = random_parts(items=3000, users=2, index=KINDS["graph"])
