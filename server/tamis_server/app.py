@@ -32,6 +32,7 @@ from tamis_server.domain.candidates import Keys, Scores
 from tamis_server.domain.changes import Change
 from tamis_server.domain.context import Deadline, Depiction, RequestContext
 from tamis_server.domain.errors import DependencyFailed
+from tamis_server.domain.redaction import redacted
 from tamis_server.domain.tasks import begin, end, on_thread
 from tamis_server.engines import build_engine
 from tamis_server.funnel.engine import BundleInfo, Engine, Measures
@@ -46,7 +47,7 @@ from tamis_server.settings import (
     Settings,
     SettingsError,
 )
-from tamis_server.stores import open_stores, redacted
+from tamis_server.stores import open_stores
 from tamis_server.tables import Tables
 from tamis_server.transport.call import CallInterceptor
 from tamis_server.transport.server import CannotListen, GrpcServer

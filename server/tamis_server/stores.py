@@ -10,9 +10,6 @@ from tamis_server.adapters.embedded.lmdb_changes import LmdbChanges
 from tamis_server.adapters.embedded.lmdb_environment import Environment
 from tamis_server.adapters.embedded.lmdb_items import LmdbItems
 from tamis_server.adapters.embedded.lmdb_users import LmdbUsers
-from tamis_server.adapters.remote.redis_changes import RedisChanges
-from tamis_server.adapters.remote.redis_connection import Connection, redacted
-from tamis_server.adapters.remote.redis_users import RedisUsers
 from tamis_server.bundles.ids import item_keys
 from tamis_server.domain.activity import Decay
 from tamis_server.domain.context import EventKind
@@ -22,7 +19,6 @@ from tamis_server.domain.user_record import Keep
 from tamis_server.settings import StateSettings
 
 DAY = 86_400.0
-__all__ = ["Stores", "open_stores", "redacted", "seen_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +90,11 @@ def _open_lmdb(directory: Path, settings: StateSettings) -> Stores:
 
 
 def _open_redis(settings: StateSettings) -> Stores:
+    # redis-py takes 50 ms to import, which a start without it need not
+    from tamis_server.adapters.remote.redis_changes import RedisChanges  # noqa: PLC0415
+    from tamis_server.adapters.remote.redis_connection import Connection  # noqa: PLC0415
+    from tamis_server.adapters.remote.redis_users import RedisUsers  # noqa: PLC0415
+
     connection = Connection(
         settings.url,
         read_timeout_s=settings.timeout_s,

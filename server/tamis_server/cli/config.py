@@ -17,9 +17,9 @@ from tamis_server.cli.options import (
     Workers,
     effective,
 )
+from tamis_server.domain.redaction import redacted
 from tamis_server.fields import described, model_in
 from tamis_server.settings import Settings
-from tamis_server.stores import redacted
 from tamis_server.toml import inline
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -105,11 +106,11 @@ def fill(
     if trace:
         _fill_trace(response.trace, slate)
     found = slate.candidates
-    # each appends an item: parsed together they cost less than sources and reasons that are set
-    response.MergeFromString(b"".join(map(_item_from, found.sources.tolist())))
+    # each appends an item: parsed together they cost less than ranks, sources and reasons to set
+    response.MergeFromString(b"".join(map(_item_from, found.sources.tolist(), count(1))))
     columns = response.items, catalogue.item_ids(found.rows), found.scores.tolist()
-    for rank, (item, item_id, score) in enumerate(zip(*columns, strict=True), start=1):
-        item.item_id, item.rank, item.score = item_id, rank, score
+    for item, item_id, score in zip(*columns, strict=True):
+        item.item_id, item.score = item_id, score
     if attributes:
         entries = catalogue.items(found.rows, attributes)
         for item, entry in zip(response.items, entries, strict=True):
@@ -171,12 +172,12 @@ def _fill_trace(trace: pb.Trace, slate: Slate) -> None:
     trace.duration.FromNanoseconds(int(sum(stage.seconds for stage in slate.trace) * 1e9))
 
 
-@lru_cache(maxsize=1024)
-def _item_from(bits: int) -> bytes:
+@lru_cache(maxsize=8192)
+def _item_from(bits: int, rank: int) -> bytes:
     """A serialized response, whichever, of one item that has these sources and their reasons."""
     pairs = [_SOURCES[source] for source in Source if bits >> source & 1]
     item = pb.RecommendedItem(
-        sources=[source for source, _ in pairs], reasons=[reason for _, reason in pairs]
+        rank=rank, sources=[source for source, _ in pairs], reasons=[reason for _, reason in pairs]
     )
     return pb.RecommendResponse(items=[item]).SerializeToString()
 

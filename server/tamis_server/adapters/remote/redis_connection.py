@@ -10,7 +10,6 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
@@ -20,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from tamis_server.domain.errors import DependencyFailed, StateRejected
+from tamis_server.domain.redaction import redacted
 
 Command = tuple[str | bytes | int | float, ...]
 _PIPELINED = 500  # commands in one write: a reply of any size fits the time-out
@@ -179,12 +179,3 @@ class Connection:
         if not isinstance(error, RedisError | OSError):
             raise error
         raise DependencyFailed("state store", str(error) or type(error).__name__) from error
-
-
-def redacted(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
