@@ -27,7 +27,7 @@ from tamis.v1 import recommend_service_pb2 as pb
 
 BATCH = "/tamis.v1.RecommendService/BatchRecommend"
 RECORD = "/tamis.v1.EventService/RecordEvents"
-BATCHED, EVENTS, WRITERS = 100, 100, 4
+BATCHED, EVENTS, WRITERS = 100, 100, 16
 SETTINGS = ("protection.wait_s=10", "ranking.precision=f16")
 SMALL = 10_000
 _PATIENCE_S = 120.0
