@@ -127,7 +127,8 @@ async def _swapped(under: Server, releases: Releases, rate: float) -> Load:
 
 
 def _events(under: Server, rate: float, seconds: float) -> Iterator[Figure]:
-    """Events a second that are durable, beside a load of requests."""
+    """Events a second that are durable, beside a load of requests: after as long of the same, in
+    which most users get their records and the store its size."""
     rng = np.random.default_rng(3)
     prepared = [
         event_service_pb2.RecordEventsRequest(
@@ -141,21 +142,23 @@ def _events(under: Server, rate: float, seconds: float) -> Iterator[Figure]:
                 for number in range(EVENTS)
             ]
         ).SerializeToString()
-        for batch in range(int(2000 + 600 * seconds))
+        for batch in range(int(2000 + 800 * seconds))
     ]
+    before, counted = prepared[: len(prepared) // 2], prepared[len(prepared) // 2 :]
 
-    async def both() -> tuple[Load, Load]:
+    async def both(batches: list[bytes]) -> tuple[Load, Load]:
         async with (
             calls(under.target, RECOMMEND, CHANNELS) as ask,
             calls(under.target, RECORD, WRITERS) as record,
         ):
             return await asyncio.gather(
-                saturate(record, prepared, in_flight=WRITERS, seconds=seconds),
+                saturate(record, batches, in_flight=WRITERS, seconds=seconds),
                 offer(ask, recommendations(), rate=rate, seconds=seconds),
             )
 
-    recorded, asked = uvloop.run(both())
-    require_answers(recorded, asked)
+    for batches in (before, counted):
+        recorded, asked = uvloop.run(both(batches))
+        require_answers(recorded, asked)
     yield (
         "events_per_s",
         recorded.rate * EVENTS,
