@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import signal
 from collections.abc import Iterator
@@ -14,13 +15,14 @@ from time import monotonic
 
 import pytest
 
-from support.deep_shop import deep_shop, write_deep_bundle, write_faulty_repository
+from support.deep_shop import PATIENCE_S, deep_shop, write_deep_bundle, write_faulty_repository
 from support.triton import require_triton
 from tamis_server.domain.candidates import DegradationLevel
 from tamis_server.protection.breaker import State
 from triton_local.server import TritonServer
 
 HUNG_S = 10.0
+NO_HURRY_S = 0.8  # where it is not lateness that is tested
 FULL, LIGHT = DegradationLevel.FULL, DegradationLevel.LIGHT_RANKER
 
 
@@ -56,7 +58,7 @@ def faulty(started: Faulty) -> Faulty:
     [
         ("nan", "1 probabilities that are not finite"),
         ("shape", "where float32"),
-        ("slow", "Deadline Exceeded"),
+        ("slow", "Deadline Exceeded|took longer"),  # by gRPC's clock or by the stage's
     ],
 )
 async def test_a_model_that_goes_wrong_is_replaced_by_the_light_ranker_while_it_does(
@@ -67,7 +69,7 @@ async def test_a_model_that_goes_wrong_is_replaced_by_the_light_ranker_while_it_
         faulty.mode.write_text(mode)
         slate = await shop.until(LIGHT)
         assert slate.causes[0].stage == "ranking"
-        assert reason in slate.causes[0].reason
+        assert re.search(reason, slate.causes[0].reason)
         for user in range(10):
             assert (await shop.ask(user)).level is LIGHT
         faulty.mode.write_text("ok")
@@ -117,7 +119,9 @@ async def test_a_model_that_is_loaded_again_under_load_costs_no_answer(
 async def test_a_version_that_is_not_there_degrades_and_says_so(
     bundle: Path, faulty: Faulty
 ) -> None:
-    async with deep_shop(bundle, [faulty.server.endpoint], "deepfm:7") as shop:
+    async with deep_shop(
+        bundle, [faulty.server.endpoint], "deepfm:7", timeout_s=NO_HURRY_S
+    ) as shop:
         slate = await shop.ask()
         assert slate.level is LIGHT
         assert "NOT_FOUND" in slate.causes[0].reason
@@ -127,7 +131,7 @@ async def test_a_model_made_with_another_bundle_is_not_believed(
     bundle: Path, faulty: Faulty, tmp_path: Path
 ) -> None:
     other = write_deep_bundle(tmp_path / "other", seed=1)
-    async with deep_shop(other, [faulty.server.endpoint]) as shop:
+    async with deep_shop(other, [faulty.server.endpoint], timeout_s=NO_HURRY_S) as shop:
         slate = await shop.ask()
         assert slate.level is LIGHT
         assert "made with another bundle" in slate.causes[0].reason
@@ -197,11 +201,14 @@ async def test_of_two_servers_a_slow_one_is_helped_out_and_then_left_alone(
             await shop.until(FULL)
             for user in range(60):  # so that it knows what is slow
                 await shop.ask(user)
-            faulty.mode.write_text("slow")
-            levels = [(await shop.ask(user)).level for user in range(60)]
-            assert set(levels) == {FULL}
+            faulty.mode.write_text("slower")
+            slow = shop.model.endpoints[0].breaker
+            slates = [await shop.ask(user) for user in range(60)]
+            async with asyncio.timeout(PATIENCE_S):
+                while not slow.openings:  # it takes longer where they were not that quick before
+                    slates.append(await shop.ask(len(slates)))
+            assert [slate.causes for slate in slates if slate.level is not FULL] == []
             assert shop.model.hedges > 0
-            assert shop.model.endpoints[0].breaker.openings > 0
 
 
 async def test_nothing_is_left_behind_by_ten_faults(bundle: Path, faulty: Faulty) -> None:

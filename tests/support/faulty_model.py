@@ -1,7 +1,7 @@
 """A model of Triton's python backend that does as the file ``mode`` beside its versions says.
 
-It computes what the ONNX model of the same repository does: ok; slow: 200 ms later; nan: one of its
-probabilities is none; shape: a candidate too few; crash: its process dies.
+It computes what the ONNX model of the same repository does: ok; slow: 200 ms later; slower: 500 ms;
+nan: one of its probabilities is none; shape: a candidate too few; crash: its process dies.
 """
 
 import os
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
+
+LATER_S = {"slow": 0.2, "slower": 0.5}
 
 
 class TritonPythonModel:
@@ -22,8 +24,7 @@ class TritonPythonModel:
         mode = (self.home / "mode").read_text()
         if mode == "crash":
             os._exit(1)
-        if mode == "slow":
-            time.sleep(0.2)
+        time.sleep(LATER_S.get(mode, 0.0))
         return [self.answer(request, mode) for request in requests]
 
     def answer(self, request, mode):
