@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -165,6 +167,23 @@ def test_answers_are_as_late_as_the_proxy_is_told(server: RedisServer) -> None:
         assert time.monotonic() - start >= 0.06
         proxy.delay_ms = 0.0
         assert client.ping()
+
+
+def test_a_proxy_that_is_stopped_while_connections_end_leaves_none_open(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda about: warned.append(str(about.exc_value)))
+    for _ in range(50):
+        with slow(server.port, 0.0) as proxy:
+            clients = [socket.create_connection((HOST, proxy.port)) for _ in range(4)]
+            for client in clients:
+                client.sendall(b"PING\r\n")
+                assert client.recv(16) == b"+PONG\r\n"
+            for client in clients:
+                client.close()
+    gc.collect()
+    assert warned == []
 
 
 def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:

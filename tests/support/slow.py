@@ -75,10 +75,10 @@ class Slow:
         try:
             await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            requests.close()  # first: whoever stops the proxy now cancels the wait below
             for direction in directions:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
-            requests.close()
 
     async def _hold(
         self, answers: asyncio.StreamReader, late: asyncio.Queue[tuple[float, bytes]]
