@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 from tamis_pipeline.gates import NotPromoted, Verdict, judge, measured_beside
 from tamis_pipeline.integrity import require_whole
 from tamis_server.bundles import manifest as fmt
-from tamis_server.bundles.directory import replacing
+from tamis_server.bundles.directory import point, replacing
 from tamis_server.bundles.s3 import S3Bundles
 
 
@@ -48,10 +47,7 @@ class DirectoryBundles:
             shutil.copytree(bundle, temporary, dirs_exist_ok=True)
 
     def point(self, bundle_id: str) -> None:
-        temporary = self._directory / f".current.{os.getpid()}.partial"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(bundle_id, target_is_directory=True)
-        temporary.replace(self._pointer)
+        point(self._pointer, self._directory / bundle_id)
 
 
 def store_of(target: str) -> Store:

@@ -6,14 +6,13 @@ import errno
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from support.s3 import BUCKET, PREFIX
 from support.servers import running
 from tamis_client import AsyncTamisClient
 from tamis_pipeline.bundle import write_bundle
@@ -29,7 +28,6 @@ from tamis_server.domain.errors import BundleRejected, DependencyFailed
 from tamis_server.settings import SettingsError, load_settings
 
 MARGINS = {"quality": 0.01}
-BUCKET, PREFIX = "models", "shop/live"
 
 
 @pytest.fixture(scope="module")
@@ -40,32 +38,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, quality in (("good", 0.5), ("better", 0.6), ("bad", 0.3)):
         write_bundle(replace(parts, name=name, evaluation={"quality": quality}), root / name)
     return {path.name: path for path in root.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bundles]:
-    for name, value in (
-        ("AWS_ENDPOINT_URL_S3", endpoint),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_MAX_ATTEMPTS", "1"),
-    ):
-        monkeypatch.setenv(name, value)
-    bucket = boto3.resource("s3").Bucket(BUCKET)
-    bucket.create()
-    yield S3Bundles(f"s3://{BUCKET}/{PREFIX}")
-    bucket.objects.all().delete()
-    bucket.delete()
 
 
 @pytest.fixture(params=["directory", "s3"])

@@ -1,4 +1,4 @@
-"""A directory that is there whole or not at all."""
+"""A directory that is there whole or not at all, and a link that always leads to one."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ def replacing(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def point(link: Path, directory: Path) -> None:
+    """Have the symbolic ``link`` lead to ``directory``, from one moment to the next, by a path that
+    holds wherever the two are seen from."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.partial")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(directory, link.parent), target_is_directory=True)
+    temporary.replace(link)
 
 
 def sweep(parent: Path, names: str = "*") -> None:

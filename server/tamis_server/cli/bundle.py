@@ -1,7 +1,10 @@
-"""``tamis bundle``: look at bundles on disk."""
+"""``tamis bundle``: bundles on disk."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tamis_server.bundles.follower import Follower
 from tamis_server.bundles.loader import load, verify
 from tamis_server.bundles.manifest import read_manifest
+from tamis_server.bundles.mirror import Mirror
+from tamis_server.observability import logging
 
-app = typer.Typer(help="Look at bundles on disk.", no_args_is_help=True)
+app = typer.Typer(help="Look at bundles on disk, and have them there.", no_args_is_help=True)
 Directory = Annotated[Path, typer.Argument(help="The bundle's directory.")]
 
 
@@ -43,6 +49,26 @@ def verify_bundle(directory: Directory) -> None:
     verify(directory)
     manifest = load(directory).manifest
     typer.echo(f"{manifest.bundle_id}: good, {manifest.items} items, {len(manifest.files)} files")
+
+
+@app.command()
+def follow(
+    url: Annotated[str, typer.Argument(help="s3://bucket/prefix of published bundles.")],
+    directory: Annotated[Path, typer.Argument(help="DIRECTORY/current leads to the bundle.")],
+    watch: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 30.0,
+) -> None:
+    """Keep a copy of the published bundle on disk, until SIGTERM: for Triton, beside a server."""
+    logging.configure("info")
+    asyncio.run(_until_stopped(Follower(Mirror(url, directory / "bundles"), directory), watch))
+
+
+async def _until_stopped(follower: Follower, watch_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    following = loop.create_task(follower.follow(watch_s))
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop, following.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
 
 
 @app.command("check-model")
