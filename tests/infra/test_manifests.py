@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from support.manifests import KUBERNETES, Manifest, Rendered, kustomized
 from support.redis_binary import binary
 from support.redis_servers import RedisServer
 from support.servers import PATIENCE_S, server_process
+from tamis_server.bundles.manifest import MODELS
 from tamis_server.settings import Settings, load_settings
 
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 OF_KUBERNETES = {"apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1", "v1"}
 VERSION = "1.36"
+NOBODY = {"matchLabels": {"": ""}}
 SECRETS = {"<tamis-state/url>": "rediss://tamis:password@redis.example:6379/0"}
 UNITS = {"m": 1e-3, "": 1.0, "Mi": 2.0**20, "Gi": 2.0**30}
 
@@ -69,6 +72,10 @@ def settings(rendered: Rendered, container: Manifest, monkeypatch: pytest.Monkey
     for name, text in given(rendered, container).items():
         monkeypatch.setenv(name, text)
     return load_settings()
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def amount(quantity: str) -> float:
@@ -126,7 +133,7 @@ def test_every_pod_is_restricted_and_writes_to_its_volumes_alone(rendered: Rende
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for each in spec.get("initContainers", []) + spec["containers"]:
+        for each in containers(spec):
             assert each["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -137,9 +144,20 @@ def test_every_pod_is_restricted_and_writes_to_its_volumes_alone(rendered: Rende
 
 def test_every_image_has_a_version(rendered: Rendered) -> None:
     for _, template in rendered.templates():
-        for each in template["spec"].get("initContainers", []) + template["spec"]["containers"]:
+        for each in containers(template["spec"]):
             _, _, tag = each["image"].rpartition(":")
             assert tag[0].isdigit(), each["image"]
+
+
+def test_the_images_are_of_the_version_that_this_is(rendered: Rendered) -> None:
+    images = {
+        each["image"]
+        for _, template in rendered.templates()
+        for each in containers(template["spec"])
+    }
+    ours = {image for image in images if image.rpartition("/")[2].startswith("tamis:")}
+    assert {image.rpartition(":")[2] for image in ours} == {version("tamis")}
+    assert len(ours) == 1
 
 
 def test_every_selector_selects_what_it_is_for(rendered: Rendered) -> None:
@@ -225,13 +243,47 @@ def test_the_server_may_reach_what_its_settings_name(
             rule
             for rule in rules
             for to in rule.get("to", ())
-            if redis.hostname
-            in rendered.selected_by(to.get("podSelector", {"matchLabels": {"": ""}}))
+            if redis.hostname in rendered.selected_by(to.get("podSelector", NOBODY))
         ]
         assert [each["port"] for each in rule["ports"]] == [offered["targetPort"]]
     else:
         blocks = [rule["ports"] for rule in rules for to in rule.get("to", ()) if "ipBlock" in to]
         assert [{"port": redis.port}] in blocks
+
+
+def test_the_server_asks_every_triton_there_is_by_its_name(
+    rendered: Rendered, settings: Settings
+) -> None:
+    rankers = [
+        each
+        for each in rendered.all("StatefulSet")
+        if each["metadata"]["labels"]["app.kubernetes.io/component"] == "ranker"
+    ]
+    if not rankers:
+        assert settings.ranking.url == ""
+        return
+    [ranker] = rankers
+    name, count = ranker["metadata"]["name"], ranker["spec"]["replicas"]
+    service = rendered.one("Service", ranker["spec"]["serviceName"])
+    [offered] = service["spec"]["ports"]
+    hosts, _, model = settings.ranking.url.removeprefix("triton://").partition("/")
+    within = service["metadata"]["name"]
+    assert hosts.split(",") == [f"{name}-{n}.{within}:{offered['port']}" for n in range(count)]
+    assert model == "transformer"
+    [container] = ranker["spec"]["template"]["spec"]["containers"]
+    assert port(container, offered["targetPort"]) == offered["port"]
+    [rule] = [
+        rule
+        for rule in egress(rendered, "tamis")
+        for to in rule.get("to", ())
+        if name in rendered.selected_by(to.get("podSelector", NOBODY))
+    ]
+    assert [each["port"] for each in rule["ports"]] == [offered["targetPort"]]
+    [bundles] = ranker["spec"]["template"]["spec"]["initContainers"]
+    program, command, *_ = bundles["args"]
+    assert (program, command) == ("bundle", "follow")
+    assert "TAMIS_BUNDLE__URL" in rendered.environment(bundles)
+    assert f"--model-repository={bundles['args'][3]}/current/{MODELS}" in container["args"]
 
 
 def test_nothing_is_mounted_or_read_that_is_not_there(rendered: Rendered) -> None:
@@ -242,7 +294,7 @@ def test_nothing_is_mounted_or_read_that_is_not_there(rendered: Rendered) -> Non
         for each in spec["volumes"]:
             if "configMap" in each:
                 assert rendered.one("ConfigMap", each["configMap"]["name"])
-        for each in spec["containers"]:
+        for each in containers(spec):
             for name in rendered.environment(each).values():
                 if name.startswith("<"):
                     assert ("Secret", name[1:].partition("/")[0]) in apart
@@ -253,7 +305,7 @@ def test_nothing_is_mounted_or_read_that_is_not_there(rendered: Rendered) -> Non
             for owner in rendered.all("StatefulSet")
             for claim in owner["spec"].get("volumeClaimTemplates", ())
         }
-        wanted = {mount["name"] for each in spec["containers"] for mount in each["volumeMounts"]}
+        wanted = {mount["name"] for each in containers(spec) for mount in each["volumeMounts"]}
         assert wanted <= mounted | claimed
 
 
