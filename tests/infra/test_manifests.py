@@ -378,3 +378,22 @@ def test_redis_runs_by_its_configuration_and_has_room_to_rewrite_its_log(tmp_pat
 def test_every_component_says_what_it_is_for() -> None:
     for component in KUBERNETES.glob("components/*/"):
         assert (component / "README.md").read_text().startswith("# ")
+
+
+def test_nodes_are_what_karpenter_defines_and_take_the_pods_that_need_them() -> None:
+    nodes = kustomized(KUBERNETES / "karpenter")
+    [node_class] = nodes.all("EC2NodeClass")
+    assert "cluster.env" not in str(node_class), "all of it was put in"
+    assert node_class["spec"]["metadataOptions"]["httpPutResponseHopLimit"] == 1
+    pools = {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in nodes.all("NodePool")
+    }
+    for pool in pools.values():
+        assert pool["nodeClassRef"]["name"] == node_class["metadata"]["name"]
+    ranker = kustomized(KUBERNETES / "overlays/prod-gpu").one("StatefulSet", "tamis-triton")
+    tolerated = {
+        (each["key"], each["effect"]) for each in ranker["spec"]["template"]["spec"]["tolerations"]
+    }
+    assert {(each["key"], each["effect"]) for each in pools["tamis-gpu"]["taints"]} == tolerated
+    assert "taints" not in pools["tamis"]
+    assert [problem for each in nodes.manifests for problem in problems(each)] == []
