@@ -11,6 +11,7 @@ BUNDLE = pipeline/tamis_pipeline/shop/bundle
 PORT := 8001
 GHZ := 0.121.0
 GRPCURL := 1.9.3
+PROMTOOL := 0.316.0
 SCENARIO := open-loop
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard kernels/src/* kernels/include/*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -127,20 +128,26 @@ sanitize: setup-dev ## Run the kernels' tests under ASan and UBSan
 bench: setup-dev triton-for-tests ## Measure, and write loadtest/reports/latest.json
 	$(BIN)/python loadtest/bench.py
 
-tools: .tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL) ## Install ghz and grpcurl into .tools/bin (needs Go)
+LOADTOOLS := .tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL)
+TOOLS := $(LOADTOOLS) .tools/bin/promtool-$(PROMTOOL)
+
+tools: $(TOOLS) ## Install ghz, grpcurl and promtool into .tools/bin (needs Go)
 
 .tools/bin/ghz-$(GHZ): PACKAGE = github.com/bojand/ghz/cmd/ghz@v$(GHZ)
 .tools/bin/grpcurl-$(GRPCURL): PACKAGE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v$(GRPCURL)
-.tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL): TOOL = $(firstword $(subst -, ,$(@F)))
+# without what finds targets in clouds, which rules need none of
+.tools/bin/promtool-$(PROMTOOL): PACKAGE = -tags remove_all_sd \
+	github.com/prometheus/prometheus/cmd/promtool@v$(PROMTOOL)
+$(TOOLS): TOOL = $(firstword $(subst -, ,$(@F)))
 # named by version, so that a new one is installed; the plain name is a link to it
-.tools/bin/ghz-$(GHZ) .tools/bin/grpcurl-$(GRPCURL):
+$(TOOLS):
 	@command -v go >/dev/null || { echo "make tools builds $(TOOL) with Go, and there is none. \
-	Only SCENARIO=ghz needs it"; exit 2; }
+	Only SCENARIO=ghz and the tests of alerts need it"; exit 2; }
 	@rm -f $(@D)/$(TOOL)*
 	GOBIN=$(CURDIR)/$(@D) go install $(PACKAGE)
 	@mv $(@D)/$(TOOL) $@ && ln -s $(@F) $(@D)/$(TOOL)
 
-loadtest: $(VENV)/.loadtest $(if $(filter ghz,$(SCENARIO)),tools) ## Load-test: SCENARIO=open-loop, ghz, ramp, spike or soak (TARGET=, BUNDLE=, ARGS=)
+loadtest: $(VENV)/.loadtest $(if $(filter ghz,$(SCENARIO)),$(LOADTOOLS)) ## Load-test: SCENARIO=open-loop, ghz, ramp, spike or soak (TARGET=, BUNDLE=, ARGS=)
 	PYTHONPATH=loadtest $(BIN)/python -m scenarios $(SCENARIO) $(if $(TARGET),--target $(TARGET)) \
 		--bundle $(BUNDLE) $(ARGS)
 
