@@ -58,6 +58,14 @@ def test_it_has_warmed_up_and_runs_an_instance_a_core(server: TritonServer) -> N
     connection.close()
 
 
+def test_a_server_that_can_not_serve_its_repository_says_why(tmp_path: Path) -> None:
+    require_triton()
+    repository = write_repository(tmp_path, {"linear/1/model.onnx": MODEL})
+    (repository / "linear/1/model.onnx").write_bytes(b"no model")
+    with pytest.raises(RuntimeError, match=r"tritonserver ended with 1:\n(.*\n)*.*linear"):
+        TritonServer(repository).__enter__()
+
+
 def test_a_stopped_server_starts_again_on_its_ports(tmp_path: Path) -> None:
     require_triton()
     repository = write_repository(tmp_path, {"linear/1/model.onnx": MODEL})

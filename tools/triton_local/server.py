@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,14 @@ HERE = Path(__file__).resolve().parent
 INSTALLED = HERE.parents[1] / ".tools" / "triton"
 VARIABLE = "TAMIS_TRITON"
 PYTHONS = ("3.11", "3.12")
+# below those that systems give to clients, so that a server that was stopped finds its own again
+_PORTS = range(22_000, 32_000)
+# its backend for Python gives a lock a second, and aborts: on a machine that pauses, at times
+_LOCK = "boost::interprocess::lock_exception"
+
+
+class _Paused(RuntimeError):
+    """It ended for that lock, and may be begun again."""
 
 
 class NoTriton(Exception):
@@ -61,6 +70,15 @@ class TritonServer:
 
     def start(self) -> Self:
         """Also again after a stop, on the same ports. Raises RuntimeError where it doesn't."""
+        self._launch()
+        try:
+            self._wait()
+        except _Paused:
+            self._launch()
+            self._wait()
+        return self
+
+    def _launch(self) -> None:
         wheel, binaries = self._home / "wheel", self._home / "python" / "bin"
         environment = {
             **os.environ,
@@ -76,8 +94,6 @@ class TritonServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._wait()
-        return self
 
     def signal(self, which: signal.Signals) -> None:
         """To the server and its backends' processes."""
@@ -165,9 +181,8 @@ class TritonServer:
         assert self.process is not None
         while time.monotonic() < end:
             if self.process.poll() is not None:
-                raise RuntimeError(
-                    f"tritonserver ended {self.process.returncode}:\n{self._complaints()}"
-                )
+                failure = self._failure(f"ended with {self.process.returncode}")
+                raise _Paused(*failure.args) if _LOCK in self.log else failure
             try:
                 url = f"http://127.0.0.1:{self.http_port}/v2/health/ready"
                 with urllib.request.urlopen(url, timeout=1):
@@ -175,9 +190,7 @@ class TritonServer:
             except OSError:
                 time.sleep(0.02)
         self.stop()
-        raise RuntimeError(
-            f"tritonserver not ready in {self._timeout_s:g} s:\n{self._complaints()}"
-        )
+        raise self._failure(f"not ready in {self._timeout_s:g} s")
 
     def _failure(self, what: str) -> RuntimeError:
         """With the end of its log, tables left out."""
@@ -186,11 +199,17 @@ class TritonServer:
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.choice(_PORTS)  # noqa: S311 no secret
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.add(port)
+    return list(found)
 
 
 def _facts(python: Path) -> list[str]:
