@@ -4,11 +4,8 @@ data "aws_partition" "this" {}
 locals {
   # What nodes need before they can be Ready. Add-ons that are pods on nodes are the module node_groups'.
   addons = {
-    vpc-cni = jsonencode({
-      # k8s/ closes namespaces by NetworkPolicies; without this they are accepted and do nothing
-      enableNetworkPolicy = "true"
-      env                 = { ENABLE_PREFIX_DELEGATION = "true" } # 110 pods on small nodes, too
-    })
+    # k8s/ closes namespaces by NetworkPolicies; without this they are accepted and do nothing
+    vpc-cni                = jsonencode({ enableNetworkPolicy = "true" })
     kube-proxy             = null
     eks-pod-identity-agent = null
   }
@@ -117,7 +114,7 @@ resource "aws_eks_cluster" "this" {
 }
 
 # The group that EKS makes lets nodes and control plane talk, and all nodes are in it: the system ones by default, Karpenter's
-# because it finds this tag. It must be on exactly one group: load balancers refuse nodes that have two of the cluster's.
+# because it finds this tag. It must be on exactly one group: the load balancer controller refuses nodes with two of the cluster's.
 resource "aws_ec2_tag" "discovery" {
   resource_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
   key         = "karpenter.sh/discovery"
