@@ -22,6 +22,19 @@ variable "kubernetes_version" {
   default     = "1.36"
 }
 
+variable "addon_versions" {
+  description = "Versions of EKS add-ons to pin, by name. Without one an add-on stays at the version that was the default when it was made."
+  type        = map(string)
+  default     = {}
+  validation {
+    condition = alltrue([
+      for name in keys(var.addon_versions) :
+      contains(["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "coredns", "aws-ebs-csi-driver", "metrics-server"], name)
+    ])
+    error_message = "addon_versions knows vpc-cni, kube-proxy, eks-pod-identity-agent, coredns, aws-ebs-csi-driver and metrics-server."
+  }
+}
+
 variable "admin_principal_arns" {
   description = "IAM roles or users that administer the cluster."
   type        = set(string)

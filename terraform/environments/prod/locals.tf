@@ -6,7 +6,7 @@ locals {
 
   nat                     = "one_per_zone"
   interface_endpoints     = ["ecr.api", "ecr.dkr", "sts", "eks-auth"] # eks-auth: where pods get their roles
-  log_retention_days      = 90
+  log_retention_days      = 365                                       # the audit log is among them
   snapshot_retention_days = 7
 
   groups = {

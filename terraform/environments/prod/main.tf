@@ -18,6 +18,7 @@ module "eks" {
   private_access_cidrs = var.private_access_cidrs
   irsa                 = var.irsa
   log_retention_days   = local.log_retention_days
+  addon_versions       = var.addon_versions
 }
 
 module "node_groups" {
@@ -26,6 +27,7 @@ module "node_groups" {
   kubernetes_version = module.eks.version
   subnet_ids         = module.network.private_subnet_ids
   groups             = local.groups
+  addon_versions     = var.addon_versions
 }
 
 module "karpenter" {

@@ -78,11 +78,7 @@ variable "log_retention_days" {
 }
 
 variable "addon_versions" {
-  description = "Versions of vpc-cni, kube-proxy and eks-pod-identity-agent to pin. The others take EKS's default for the cluster's version when they are made."
+  description = "Versions of add-ons to pin, by name; of others than its own the module takes no notice. An add-on without one gets EKS's default when it is made, and stays at that."
   type        = map(string)
   default     = {}
-  validation {
-    condition     = alltrue([for name in keys(var.addon_versions) : contains(["vpc-cni", "kube-proxy", "eks-pod-identity-agent"], name)])
-    error_message = "addon_versions knows vpc-cni, kube-proxy and eks-pod-identity-agent; coredns and others are the module node_groups'."
-  }
 }

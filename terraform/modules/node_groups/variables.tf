@@ -60,11 +60,7 @@ variable "addons" {
 }
 
 variable "addon_versions" {
-  description = "Versions of them to pin. The others take EKS's default for the cluster's version when they are made."
+  description = "Versions of add-ons to pin, by name; of others than its own the module takes no notice. An add-on without one gets EKS's default when it is made, and stays at that."
   type        = map(string)
   default     = {}
-  validation {
-    condition     = alltrue([for name in keys(var.addon_versions) : contains(var.addons, name)])
-    error_message = "addon_versions names add-ons that are in addons."
-  }
 }

@@ -50,7 +50,6 @@ run "ended_images_and_groups_that_can_not_be_are_refused" {
     groups = {
       old = { instance_types = ["m5.large"], min = 2, max = 1, ami_type = "AL2_x86_64" }
     }
-    addon_versions = { kube-proxy = "v1.36.0-eksbuild.1" }
   }
-  expect_failures = [var.groups, var.addon_versions]
+  expect_failures = [var.groups]
 }
