@@ -121,8 +121,9 @@ resource "aws_elasticache_replication_group" "this" {
   port                 = local.port
   parameter_group_name = aws_elasticache_parameter_group.this.name
 
-  num_node_groups         = var.shards
-  replicas_per_node_group = var.replicas
+  num_cache_clusters      = var.cluster_mode ? null : 1 + var.replicas
+  num_node_groups         = var.cluster_mode ? var.shards : null
+  replicas_per_node_group = var.cluster_mode ? var.replicas : null
 
   multi_az_enabled           = var.replicas > 0
   automatic_failover_enabled = var.replicas > 0

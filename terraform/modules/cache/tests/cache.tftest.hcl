@@ -29,6 +29,10 @@ run "state_is_encrypted_replicated_snapshotted_and_never_evicted" {
     error_message = "a replica in another zone takes over"
   }
   assert {
+    condition     = aws_elasticache_replication_group.this.num_cache_clusters == 2
+    error_message = "a primary and a replica"
+  }
+  assert {
     condition     = aws_elasticache_replication_group.this.snapshot_retention_limit == 7 && aws_elasticache_replication_group.this.final_snapshot_identifier == "tamis-test-final"
     error_message = "there are snapshots"
   }
