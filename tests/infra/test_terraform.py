@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from support.manifests import KUBERNETES, kustomized
+
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ROOT / "terraform"
 ENVIRONMENTS = sorted(path.parent.name for path in TREE.glob("environments/*/main.tf"))
@@ -382,6 +384,32 @@ def test_prod_is_redundant_and_dev_is_not_paid_for_that(checkout: Checkout) -> N
     assert not any(
         each["force_delete"] for each in of(checkout.applied("prod"), "aws_ecr_repository")
     )
+
+
+def test_the_manifests_of_prod_name_what_prod_makes(checkout: Checkout) -> None:
+    made = checkout.applied("prod")
+    [cluster] = of(made, "aws_eks_cluster")
+    nodes, servers = kustomized(KUBERNETES / "karpenter"), kustomized(KUBERNETES / "overlays/prod")
+    [node_class] = nodes.all("EC2NodeClass")
+    assert node_class["spec"]["role"] in {each["name"] for each in of(made, "aws_iam_role")}
+    found = {"tags": {"karpenter.sh/discovery": cluster["name"]}}
+    assert node_class["spec"]["subnetSelectorTerms"] == [found]
+    assert node_class["spec"]["securityGroupSelectorTerms"] == [found]
+    account = servers.one("Deployment", "tamis")["spec"]["template"]["spec"]["serviceAccountName"]
+    metadata = servers.one("ServiceAccount", account)["metadata"]
+    assert (metadata["namespace"], metadata["name"]) in {
+        (each["namespace"], each["service_account"])
+        for each in of(made, "aws_eks_pod_identity_association")
+    }
+    [container] = servers.one("Deployment", "tamis")["spec"]["template"]["spec"]["containers"]
+    _, _, repository = container["image"].partition("/")
+    assert repository.rpartition(":")[0] in {
+        each["name"] for each in of(made, "aws_ecr_repository")
+    }
+    place = servers.environment(container)["TAMIS_BUNDLE__URL"].removeprefix("s3://")
+    name, _, prefix = place.partition("/")
+    [bucket] = of(made, "aws_s3_bucket")
+    assert (name, prefix) == (bucket["bucket"], "bundles")
 
 
 def test_environments_may_share_an_account(checkout: Checkout) -> None:
