@@ -25,13 +25,14 @@ PODS = "/api/v1/namespaces/tamis/pods"
 SERVERS = f"{PODS}?labelSelector=app.kubernetes.io/component%3Dserver"
 TRITONS = (*NAMESPACE, "pods", "--selector=app.kubernetes.io/component=ranker")
 ZONES = ("a", "b", "c")  # and the nodes in them that have no GPU
+DEFINITIONS = sorted(CRDS.glob("*.yaml"))
 DEFINED_APART = {"monitoring.coreos.com/v1", "karpenter.sh/v1", "karpenter.k8s.aws/v1"}
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     try:
-        made = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+        made = ControlPlane(tmp_path_factory.mktemp("control-plane"), DEFINITIONS)
     except NoControlPlane as error:
         pytest.skip(f"no control plane: {error}")
     with made:
@@ -47,15 +48,11 @@ def _logs(request: pytest.FixtureRequest, plane: ControlPlane) -> Iterator[None]
         print(plane.logs())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def definitions(plane: ControlPlane) -> None:
-    """Of custom resources; in a cluster their operators bring them."""
-    files = sorted(CRDS.glob("*.yaml"))
-    if not files:
+    """What custom resources are; in a cluster their operators bring it."""
+    if not DEFINITIONS:
         pytest.skip(f"no definitions of custom resources in {CRDS}: set TAMIS_TEST_CRDS")
-    # whole, they are too large for the annotation that a client's apply leaves
-    plane.kubectl("apply", "--server-side", *(f"--filename={file}" for file in files))
-    plane.wait("condition=Established", "crds", "--all")
 
 
 @dataclass(frozen=True)

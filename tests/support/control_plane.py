@@ -66,10 +66,13 @@ class Said:
 class ControlPlane:
     """Ready once entered, with the nodes of cluster.yaml; killed on exit, and with us."""
 
-    def __init__(self, directory: Path) -> None:
-        """directory: where it keeps its data and logs. Raises NoControlPlane."""
+    def __init__(self, directory: Path, definitions: Sequence[Path] = ()) -> None:
+        """directory: where it keeps its data and logs. definitions: of custom resources, which
+        are there before the controllers start: they'd be busy with news of them for half a minute.
+        Raises NoControlPlane."""
         self._programs = installed()
         self._work = directory
+        self._definitions = definitions
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._kubeconfig = directory / "kubeconfig"
 
@@ -192,6 +195,7 @@ class ControlPlane:
             f"--service-account-signing-key-file={made.key}",
         )
         self._await_ready()
+        self._define()
         self._run(
             "kube-controller-manager",
             f"--kubeconfig={self._kubeconfig}",
@@ -214,6 +218,13 @@ class ControlPlane:
         self.kubectl("create", "-f", PIECES / "cluster.yaml")
         self.wait("condition=Ready", "nodes", "--all")
         self.wait("create", "serviceaccount/default")
+
+    def _define(self) -> None:
+        if self._definitions:
+            files = [f"--filename={each}" for each in self._definitions]
+            # whole, they are too large for the annotation that a client's apply leaves
+            self.kubectl("apply", "--server-side", *files)
+            self.wait("condition=Established", "crds", "--all")
 
     def _configure(self, server: str, authority: Path) -> None:
         token = secrets.token_hex(16)
