@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRITON := .tools/triton
+CONTROL_PLANE := .tools/control-plane
 # RANKER=triton: the demo ranks by a Triton server that runs as long as it does
 RANKED = $(if $(RANKER),PYTHONPATH=tools $(BIN)/python -m triton_local --repository $(BUNDLE)/models \
 	-- env TAMIS_RANKING__URL=triton://{endpoint}/deepfm)
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo demo-once demo-data demo-clip demo-bundle test test-ray \
 	test-transformers check lint types imports proto proto-check sanitize bench format clean triton \
-	triton-install triton-client triton-for-tests tools loadtest
+	triton-install triton-client triton-for-tests tools loadtest control-plane
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -146,6 +147,11 @@ $(TOOLS):
 	@rm -f $(@D)/$(TOOL)*
 	GOBIN=$(CURDIR)/$(@D) go install $(PACKAGE)
 	@mv $(@D)/$(TOOL) $@ && ln -s $(@F) $(@D)/$(TOOL)
+
+control-plane: $(CONTROL_PLANE)/.installed ## Build a Kubernetes control plane for tests/infra (needs Go; 6 minutes, 0.4 GB)
+
+$(CONTROL_PLANE)/.installed: tools/control_plane/build.sh
+	$< $(@D)
 
 loadtest: $(VENV)/.loadtest $(if $(filter ghz,$(SCENARIO)),$(LOADTOOLS)) ## Load-test: SCENARIO=open-loop, ghz, ramp, spike or soak (TARGET=, BUNDLE=, ARGS=)
 	PYTHONPATH=loadtest $(BIN)/python -m scenarios $(SCENARIO) $(if $(TARGET),--target $(TARGET)) \
