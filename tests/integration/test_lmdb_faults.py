@@ -175,6 +175,39 @@ async def test_a_disk_without_space_is_said_and_space_is_used_again(small_disk: 
     await opener.close()
 
 
+OPENING_TOGETHER = """
+import os, sys
+from pathlib import Path
+from tamis_server.adapters.embedded.lmdb_environment import Environment
+
+def opened(directory):
+    try:
+        os.read(begin, 1)  # until all are there
+        Environment(directory, fsync="commit", interval_s=1.0, map_bytes=1 << 20).close()
+    except BaseException as error:
+        print(error, flush=True)
+
+for number in range(150):
+    begin, go = os.pipe()
+    processes = []
+    for _ in range(6):
+        processes.append(os.fork())
+        if not processes[-1]:
+            opened(Path(sys.argv[1]) / str(number))
+            os._exit(0)
+    os.write(go, bytes(len(processes)))
+    for process in processes:
+        os.waitpid(process, 0)
+    os.close(begin), os.close(go)
+"""
+
+
+def test_processes_that_open_a_new_store_at_the_same_moment_all_have_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPENING_TOGETHER, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == ""
+
+
 OPENED = """
 import contextlib, sys
 from pathlib import Path

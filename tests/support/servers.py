@@ -72,7 +72,11 @@ class ServerProcess:
         self._ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.target = f"127.0.0.1:{self.wait_for('serving')['port']}"
+        try:
+            self.target = f"127.0.0.1:{self.wait_for('serving')['port']}"
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
 
     def wait_for(self, message: str, timeout_s: float = 60) -> dict[str, object]:
         """The first log entry with this message."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import shutil
 import threading
 import time
@@ -46,20 +48,21 @@ class Environment:
         self._resizing = threading.Lock()
         if directory.exists() and not directory.is_dir():
             raise StateRejected(str(directory), "is not a directory")
-        check(directory / _DATA)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            size = _file_size(directory)
-            self._env = lmdb.open(
-                str(directory),
-                map_size=max(map_bytes, size + (size >> 1)),
-                max_dbs=len(DATABASES) + 1,
-                max_readers=1024,
-                max_spare_txns=4,
-                sync=fsync != "never",
-                metasync=fsync == "commit",
-                readahead=False,
-            )
+            with _alone(directory):
+                check(directory / _DATA)
+                size = _file_size(directory)
+                self._env = lmdb.open(
+                    str(directory),
+                    map_size=max(map_bytes, size + (size >> 1)),
+                    max_dbs=len(DATABASES) + 1,
+                    max_readers=1024,
+                    max_spare_txns=4,
+                    sync=fsync != "never",
+                    metasync=fsync == "commit",
+                    readahead=False,
+                )
         except (lmdb.Error, OSError) as error:
             raise StateRejected(str(directory), _said(error)) from None
         try:
@@ -297,6 +300,17 @@ class Write:
     def last_key(self, database: str) -> bytes | None:
         with self._txn.cursor(self._databases[database]) as cursor:
             return bytes(cursor.key()) if cursor.last() else None
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One process at a time: a file that another is just creating looks damaged."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _file_size(directory: Path) -> int:
