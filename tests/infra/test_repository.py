@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_group
+
+from tamis_pipeline import cli as pipeline
+from tamis_server import cli as server
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACKED = [
@@ -42,6 +47,32 @@ def test_every_make_target_in_the_docs_exists(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = re.findall(r"(?:^\s+|`)make ([a-z-]+)", path.read_text(), re.MULTILINE)
     assert set(commands) <= targets
+
+
+# a command of the tool, in a line of code or between backquotes, as far as it goes
+COMMAND = re.compile(
+    r"(?:^ {4}[^#\n]*?|`)(?<![\w/.-])(?<!-n )tamis ([a-z][a-z-]*(?: [a-z][a-z-]*)*)([^`|&#\n]*)",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_in_the_docs_exists_with_its_options(path: Path) -> None:
+    commands = {**get_group(server.app).commands, "pipeline": get_group(pipeline.app)}
+    for words, rest in COMMAND.findall(path.read_text().replace("\\\n", " ")):
+        first, *others = words.split()
+        assert first in commands, f"tamis {words}"
+        command: Any = commands[first]
+        for word in others:
+            command = getattr(command, "commands", {}).get(word, command)
+        known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest))
+        assert named <= known | {"--help"}, f"tamis {words}"
+
+
+def test_the_docs_are_read_for_commands() -> None:
+    found = [words for path in DOCS for words, _ in COMMAND.findall(path.read_text())]
+    assert {"serve", "pipeline build", "bundle verify", "status"} <= set(found)
 
 
 def test_no_path_of_a_machine_and_no_registry_host_is_tracked() -> None:
