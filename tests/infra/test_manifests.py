@@ -15,6 +15,7 @@ import grpc
 import kubernetes_validate
 import pytest
 import redis
+import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.crds import problems
@@ -373,6 +374,36 @@ def test_redis_runs_by_its_configuration_and_has_room_to_rewrite_its_log(tmp_pat
             process.kill()
     [container] = spec["containers"]
     assert 0 < most <= 0.75 * amount(container["resources"]["limits"]["memory"])
+
+
+def test_an_installation_may_have_all_components_and_its_events_are_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "k8s")
+    components = sorted(path.name for path in (tmp_path / "k8s/components").iterdir())
+    overlay = {
+        "namespace": "tamis",
+        "resources": ["../../base"],
+        "components": [f"../../components/{name}" for name in components],
+    }
+    (tmp_path / "k8s/overlays/all").mkdir()
+    (tmp_path / "k8s/overlays/all/kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    rendered = kustomized(tmp_path / "k8s/overlays/all")
+    for manifest in rendered.manifests:
+        if manifest["apiVersion"] in OF_KUBERNETES:
+            kubernetes_validate.validate(manifest, VERSION, strict=True)
+    pod = rendered.one("Deployment", "tamis")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    for name, text in given(rendered, container).items():
+        monkeypatch.setenv(name, text)
+    settings = load_settings()
+    assert settings.state.url.startswith("redis://tamis-redis")
+    assert settings.ranking.url.startswith("triton://tamis-triton-0")
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "events"]
+    assert settings.events.log_dir == Path(mount["mountPath"])
+    [volume] = [each for each in pod["volumes"] if each["name"] == "events"]
+    claim = rendered.one("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 def test_every_component_says_what_it_is_for() -> None:
